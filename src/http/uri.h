@@ -1,0 +1,24 @@
+/*
+ * URI pieces (RFC 3986) as routing needs them: percent-decoding, dot segments, authorities, query parameters.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "base/err.h"
+#include "base/slice.h"
+
+struct arena;
+
+/* Normalises a path for matching: percent-decodes unreserved characters, upper-cases the other escapes, resolves dot segments, merges nothing.
+ * An escaped "/" stays escaped. -ERR_BAD_TARGET on bad escapes, NUL, or a path that climbs above the root. Returns the input itself when
+ * nothing changes. */
+MUST_USE int uri_normalise(struct arena *arena, struct slice path, struct slice *ret_path);
+/* Decodes every escape. -ERR_BAD_TARGET on a bad one. */
+MUST_USE int uri_decode(struct arena *arena, struct slice text, struct slice *ret_text);
+/* Next name=value of a query (not decoded); false at the end. */
+bool uri_next_param(struct slice *rest, struct slice *ret_name, struct slice *ret_value);
+/* "host[:port]" with a valid reg-name, IPv4 or [IPv6]; no user info. ret_port 0 when there is none. */
+MUST_USE int uri_parse_authority(struct slice authority, struct slice *ret_host, uint16_t *ret_port);
+/* Bytes that may stand in a request target's path and query as sent. */
+bool uri_target_valid(struct slice target);

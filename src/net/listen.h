@@ -1,0 +1,17 @@
+/*
+ * Listening sockets: opened by control (which may still have the right to bind low ports), handed to the workers as descriptors.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "base/err.h"
+#include "net/address.h"
+
+struct listen_options {
+    int backlog;
+    bool reuse_port; /* one socket a worker */
+    int unix_mode;   /* permissions of a unix socket, 0 for the default */
+};
+/* Opens, binds, listens. A stale unix socket (nobody answers) is replaced. On failure -ERR_SYSTEM, and errno. */
+MUST_USE int listen_open(const struct address *address, const struct listen_options *options, int *ret_fd);
