@@ -16,11 +16,11 @@ struct arena_block;
 struct arena {
     struct memory *memory;
     struct arena_block *blocks; /* newest first; the oldest holds the arena itself when made by arena_new */
-    char *at, *end;             /* what is left of the newest */
-    size_t used_bytes, limit_bytes;
+    char *at, *end;             /* what is left of the newest of usual size */
+    size_t used_bytes, limit_bytes; /* bytes handed out, with their alignment */
 };
 
-enum { ARENA_LIMIT_DEFAULT = 1 << 20 };
+enum { ARENA_LIMIT_DEFAULT = 1 << 20, ARENA_ALIGN = 16 };
 
 /* The arena lives in its own first block. NULL without memory. */
 struct arena *arena_new(struct memory *memory, size_t limit_bytes);

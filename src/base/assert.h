@@ -6,7 +6,7 @@
 
 #include <stdint.h>
 
-[[noreturn]] void ensure_failed(const char *what, const char *file, int line, const char *function);
+_Noreturn void ensure_failed(const char *what, const char *file, int line, const char *function);
 
 #define ENSURE(cond)                                                                                                   \
     do {                                                                                                               \

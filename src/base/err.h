@@ -95,4 +95,4 @@ struct err_info {
 const struct err_info *err_info(enum err err);
 const char *err_side_word(enum err_side side); /* "client", "upstream", "internal", "" */
 
-#define MUST_USE [[gnu::warn_unused_result]]
+#define MUST_USE __attribute__((warn_unused_result))

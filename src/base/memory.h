@@ -1,7 +1,11 @@
 /*
- * A worker's memory: slabs of arena blocks and of body chunks, one scratch buffer for reading, one spare pair of kernel pipes
- * list, and the budget that all of it is charged to.  The budget is process-wide (an atomic) and has a ceiling; when it is
+ * A worker's memory: slabs of arena blocks and of body chunks, one scratch buffer for reading, a list of spare kernel pipes,
+ * and the budget that all of it is charged to.  The budget is process-wide (an atomic) and has a ceiling; when it is
  * reached, memory_* and everything above return NULL and the request path answers 503.
+ *
+ * So that workers do not fight over the atomic, each takes credit from the budget in grains (256 KiB, less for a small budget) and
+ * charges against that: `budget_used` reads up to two grains a worker high, and is exact again after memory_done.  `held_bytes` is
+ * exact always.  Owned by the worker, which alone touches it, `budget_used` excepted.
  */
 #pragma once
 
@@ -9,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/err.h"
 #include "base/slab.h"
 
 enum {
@@ -16,6 +21,9 @@ enum {
     CHUNK_BYTES = 16384,       /* with its header; a body's unit of buffering */
     SCRATCH_BYTES = 65536,     /* a worker's read buffer: no connection owns one while it is idle */
     KERNEL_PIPE_BYTES = 65536, /* the default; an unprivileged user gets 1,024 pipes of this size */
+    KERNEL_PIPES_MAX = 192,    /* a worker, unless told: room for five workers within those 1,024; past them pipes shrink */
+    BLOCKS_KEPT_MAX = 256,     /* 2 MiB a worker: what is freed after a burst goes back to the heap */
+    CHUNKS_KEPT_MAX = 128,     /* 2 MiB a worker */
 };
 
 struct kernel_pipe; /* base/pipe.h */
@@ -28,10 +36,14 @@ struct memory {
     uint32_t pipes_kept, pipes_in_use, pipes_max;
     atomic_size_t *budget_used; /* shared by all workers; may be NULL */
     size_t budget_max;          /* bytes; 0 is no limit */
+    size_t held_bytes;          /* what this worker's users hold now */
+    size_t credit_bytes;        /* taken from budget_used and not charged yet */
+    size_t grain_bytes;
 };
 
 /* `budget` may be NULL. Returns 0 or -ERR_MEMORY. */
-int memory_init(struct memory *memory, atomic_size_t *budget, size_t budget_max);
+MUST_USE int memory_init(struct memory *memory, atomic_size_t *budget, size_t budget_max);
+/* Gives everything back; ENSUREs that nobody holds a byte or a kernel pipe. */
 void memory_done(struct memory *memory);
 /* How full the budget is, 0 to 100; 0 without a limit. For the shedding ladder. */
 unsigned memory_pressure(const struct memory *memory);

@@ -26,9 +26,9 @@ struct sys {
     int (*setsockopt)(int fd, int level, int name, const void *value, socklen_t len);
     int (*getsockname)(int fd, struct sockaddr *ret_addr, socklen_t *ret_len);
     ssize_t (*recv)(int fd, void *buf, size_t len, int flags);
-    ssize_t (*sendmsg)(int fd, const struct msghdr *msg, int flags);
+    ssize_t (*sendmsg)(int fd, const struct msghdr *msg, int flags); /* never raises SIGPIPE */
     ssize_t (*splice)(int from, int to, size_t len, unsigned flags);
-    int (*pipe)(int ret_fds[2]);
+    int (*pipe)(int ret_fds[2]); /* non-blocking, close-on-exec */
     int (*shutdown)(int fd, int how);
     int (*close)(int fd);
     /* poll: epoll's semantics, edge- or level-triggered as asked */
@@ -37,7 +37,7 @@ struct sys {
     int (*poll_wait)(int epfd, struct epoll_event *events, int max, int timeout_ms);
     /* wake-ups between threads: an eventfd */
     int (*wake_create)(void);
-    void (*wake_signal)(int fd);
+    void (*wake_signal)(int fd); /* safe in a signal handler */
     void (*wake_drain)(int fd);
     /* time: monotonic nanoseconds, and wall-clock nanoseconds since 1970 */
     uint64_t (*now_ns)(void);
@@ -49,7 +49,7 @@ struct sys {
     void *(*realloc)(void *ptr, size_t size);
     void (*free)(void *ptr);
     /* files */
-    int (*open)(const char *path, int flags, mode_t mode);
+    int (*open)(const char *path, int flags, mode_t mode); /* close-on-exec */
     ssize_t (*read)(int fd, void *buf, size_t len);
     ssize_t (*write)(int fd, const void *buf, size_t len);
 };

@@ -1,0 +1,88 @@
+/*
+ * An upstream: a named group of targets, how to choose among them (balance/), and how to talk to them: connections, protocols, per-worker pools of idle
+ * connections.
+ *
+ *      struct upstream         process-wide, counted, immutable but for its current target_set (swapped by control, delivered by letter)
+ *      struct upstream_worker  one a worker: balancer, pools; touched by that worker only
+ *
+ *      upstream_open: pick -> idle connection of that target, or a new one -> stream
+ *
+ * The stream may be used at once, while connecting. Its on_reset says ERR_CONNECT_* when that fails; stream->unsent and stream->reused tell
+ * the proxy whether the request can have been processed.
+ */
+#pragma once
+
+#include "balance/balance.h"
+#include "conf/conf.h"
+#include "http/stream.h"
+
+struct loop;
+struct upstream;
+struct upstream_worker;
+
+struct target_conf {
+    struct address address;     /* AF_UNSPEC when a name */
+    struct slice host;          /* name to resolve */
+    uint16_t port;
+    int64_t weight;
+};
+struct upstream_conf {
+    int algorithm; /* index in algorithms[] */
+    struct conf_list targets; /* of struct target_conf */
+    struct {
+        int64_t connect_timeout_ms, response_timeout_ms, body_idle_timeout_ms, send_idle_timeout_ms, idle_timeout_ms;
+    } timeouts;
+    int64_t max_connections_per_target; /* 0: none */
+    int64_t max_requests_per_target;    /* 0: none */
+    int64_t keep_alive_connections;     /* idle ones kept to each target, over all workers */
+    int64_t max_requests_per_connection;
+    struct {
+        int64_t attempts;       /* tries in all, the first included */
+        int64_t budget_percent; /* of active requests, at least 3 */
+        int64_t backoff_ms, backoff_max_ms;
+    } retry;
+};
+extern const struct conf_struct upstream_schema; /* of upstream_conf */
+
+/* Control thread. `conf_owner` keeps the strings alive. Targets that are names start empty: control resolves them and calls upstream_set_targets. */
+struct upstream *upstream_new(const char *name, const struct upstream_conf *conf, struct conf *conf_owner, unsigned workers);
+struct upstream *upstream_hold(struct upstream *upstream);
+/* With the last reference: per-worker parts must have been detached. */
+void upstream_drop(struct upstream *upstream);
+const char *upstream_name(const struct upstream *upstream);
+const struct upstream_conf *upstream_settings(const struct upstream *upstream);
+struct target_set *upstream_targets(const struct upstream *upstream); /* borrowed, control thread */
+/* Control thread: makes `set` (a reference is taken over) the current one, for workers that attach later. Those attached get it by upstream_worker_update on their thread. */
+void upstream_set_targets(struct upstream *upstream, struct target_set *set);
+
+/* On the worker. attach is idempotent and counted. */
+MUST_USE int upstream_attach(struct upstream *upstream, unsigned worker, struct loop *loop);
+void upstream_detach(struct upstream *upstream, unsigned worker); /* the last closes idle connections; busy ones close when idle */
+void upstream_worker_update(struct upstream *upstream, unsigned worker, struct target_set *set); /* a reference is taken */
+
+/* One try. Filled by upstream_open, given back by upstream_close. Embedded in the proxy's attempt. */
+struct upstream_try {
+    struct upstream *upstream;
+    struct target *target;
+    struct stream *stream;
+    uint64_t started_ms;
+    unsigned worker;
+};
+/* 0, or -ERR_NO_TARGET, -ERR_UPSTREAM_FULL, -ERR_CONNECT_*, -ERR_MEMORY, -ERR_NAME_UNRESOLVED (on errors but the first two, try->target says which was tried, and
+ * upstream_close is still due). Stale idle connections are skipped silently. `fresh` forbids reuse of an idle connection. */
+MUST_USE int upstream_open(struct upstream *upstream, unsigned worker, uint64_t key, const struct tried *tried, bool fresh,
+                           struct arena *arena, const struct stream_events *events, void *user, struct upstream_try *ret_try);
+/* Releases the stream (resetting it when it has not ended), tells the balancer, drops the target. */
+void upstream_close(struct upstream_try *try_, enum err err);
+
+/* Retry budget (on by default): may one more retry start now? Counted until upstream_retry_end. Process-wide, relaxed atomics. */
+bool upstream_retry_begin(struct upstream *upstream);
+void upstream_retry_end(struct upstream *upstream);
+void upstream_request_begin(struct upstream *upstream); /* one active request, whatever its tries: the budget's base */
+void upstream_request_end(struct upstream *upstream);
+
+struct upstream_stats {
+    uint64_t connects, connect_failures, reused, stale;
+    uint32_t idle, busy, active_requests, active_retries;
+};
+void upstream_stats(const struct upstream *upstream, struct upstream_stats *ret_stats); /* any thread */
