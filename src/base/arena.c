@@ -3,8 +3,8 @@
  *
  *      blocks -> [ next | size | ....used.... at      end ] -> [ heap block ] -> [ next | size | struct arena | .... ]
  *
- * A request that no block can hold gets a heap block of its own, and the bump pointer stays where it was.  A request that only this
- * block cannot hold begins a new one; what is left of the old is lost, less than the request each time.
+ * A request that no block can hold gets a heap block of its own, and the bump pointer stays where it was.  A request
+ * that only this block cannot hold begins a new one; what is left of the old is lost, less than the request each time.
  * Under AddressSanitizer what has not been handed out is poisoned.
  */
 #include "base/arena.h"
@@ -55,7 +55,7 @@ struct arena *arena_new(struct memory *memory, size_t limit_bytes)
         .blocks = block,
         .at = (char *)(arena + 1),
         .end = (char *)block + ARENA_BLOCK_BYTES,
-        .limit_bytes = limit_bytes,
+        .limit_bytes = MIN(limit_bytes, SIZE_MAX / 2), /* so that sums of sizes cannot wrap */
     };
     poison(arena->at, (size_t)(arena->end - arena->at));
     return arena;

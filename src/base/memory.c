@@ -3,9 +3,10 @@
  *
  *      budget_used (shared) = sum over workers of held_bytes + credit_bytes
  *
- * Charging first spends the credit; only when it does not suffice is the shared counter touched, for a grain more than is needed.
- * When the ceiling leaves no room for the grain the bare need is tried, so a full budget refuses nothing that would still fit
- * beside the other workers' credit.  Freed bytes become credit, and what exceeds two grains of it goes back.
+ * Charging first spends the credit; only when it does not suffice is the shared counter touched, for a grain more than
+ * is needed. When the ceiling leaves no room for the grain the bare need is tried, so a full budget refuses nothing
+ * that would still fit beside the other workers' credit.  Freed bytes become credit, and what exceeds two grains of it
+ * goes back.
  */
 #include "base/memory.h"
 
@@ -86,7 +87,7 @@ static bool charge_beyond_credit(struct memory *memory, size_t size)
         if (!budget_take(memory, ask))
             return false;
     }
-    memory->credit_bytes += ask - size; /* may wrap below zero and back: ask + credit >= size */
+    memory->credit_bytes = ask - need;
     return true;
 }
 

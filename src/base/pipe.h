@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include <sys/uio.h>
 
 #include "base/err.h"
@@ -49,7 +50,10 @@ struct pipe {
     uint64_t total; /* bytes that ever entered */
 };
 
-enum { PIPE_ROOM_DEFAULT = 65536 };
+enum {
+    PIPE_ROOM_DEFAULT = 65536,
+    PIPE_READ_MIN = 1024, /* a chunk with less room at its end than this is not read into any more */
+};
 
 void pipe_init(struct pipe *pipe, struct memory *memory, uint32_t room_max);
 void pipe_done(struct pipe *pipe);
@@ -66,22 +70,26 @@ static inline bool pipe_drained(const struct pipe *pipe)
 
 /* Copies len bytes in; the caller has seen that there is room (ENSUREd). -ERR_MEMORY: nothing was appended. */
 MUST_USE int pipe_append(struct pipe *pipe, const void *data, size_t len);
-/* Room to read straight into: at least one byte, at most pipe_room. -ERR_MEMORY without memory. Follow with pipe_commit. */
+/* Room to read straight into: at least one byte, at most pipe_room, which must not be 0. -ERR_MEMORY without memory. Follow with
+ * pipe_commit at once, of 0 bytes when none came. */
 MUST_USE int pipe_reserve(struct pipe *pipe, char **ret_at, size_t *ret_len);
 void pipe_commit(struct pipe *pipe, size_t len);
 /* Fills at most max iovecs with what is in chunks, at most `bytes_max` bytes; returns how many were filled. */
 int pipe_peek(const struct pipe *pipe, struct iovec *ret_iov, int max, size_t bytes_max);
 void pipe_consume(struct pipe *pipe, size_t len);
-/* Moves up to max bytes of chunks from one pipe to the other, whole chunks by pointer; returns how many. Ignores room. Kernel bytes and
- * ends stay. Both have the same memory. */
+/* Moves up to max bytes of chunks from one pipe to the other, well-filled chunks by pointer; returns how many, fewer when memory is
+ * out. Ignores room. Kernel bytes and ends stay. Both have the same memory. */
 size_t pipe_move(struct pipe *from, struct pipe *to, size_t max);
-/* Moves everything, the end included, when `from` ended. */
+/* The body is complete. The pipe was open (ENSUREd). */
 void pipe_finish(struct pipe *pipe, struct fields *trailers);
+/* The body stops short. Nothing happens when the pipe has its end already. */
 void pipe_cut(struct pipe *pipe, enum err err);
 
-/* Splicing. Begin: takes a kernel pipe from the worker's pool, false when none is to be had (then copy). */
+/* Splicing. Begin: takes a kernel pipe from the worker's pool, false when none is to be had (then copy). It goes back in pipe_done. */
 bool pipe_splice_begin(struct pipe *pipe);
-/* Moves up to max bytes from the socket into the kernel part, at most the room: bytes moved, 0 at the peer's end, or -1 and errno. */
+/* Moves up to max bytes from the socket into the kernel part, at most the room (which must not be 0): bytes moved, 0 at the peer's
+ * end, or -1 and errno. The kernel pipe counts in pages, so it may be full before the room is: EAGAIN says that the socket has
+ * nothing only when kernel_bytes is 0; otherwise try again once some have gone out. */
 ssize_t pipe_splice_in(struct pipe *pipe, int fd, size_t max);
 /* Moves up to max kernel bytes to the socket; chunks must be drained before: bytes moved or -1 and errno. */
 ssize_t pipe_splice_out(struct pipe *pipe, int fd, size_t max, bool more);

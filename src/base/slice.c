@@ -55,8 +55,7 @@ bool slice_starts(struct slice s, struct slice prefix)
 
 bool slice_ends(struct slice s, struct slice suffix)
 {
-    return s.len >= suffix.len &&
-           (suffix.len == 0 || memcmp(s.at + s.len - suffix.len, suffix.at, suffix.len) == 0);
+    return s.len >= suffix.len && (suffix.len == 0 || memcmp(s.at + s.len - suffix.len, suffix.at, suffix.len) == 0);
 }
 
 ptrdiff_t slice_find(struct slice s, char byte)

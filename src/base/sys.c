@@ -2,7 +2,8 @@
  * Which table of calls is in use, and the few helpers over its allocator.
  *
  * mem_must and mem_strdup abort: they are for start-up and control code, where there is no request to answer 503 to and
- * nothing sensible to go on with.  The request path uses mem_alloc, or what is built on it, and takes NULL for an answer.
+ * nothing sensible to go on with.  The request path uses mem_alloc, or what is built on it, and takes NULL for an
+ * answer.
  */
 #include "base/sys.h"
 
