@@ -1,0 +1,33 @@
+/*
+ * A worker: one thread, one loop, its memory, and what exchanges running on it share.  Everything in it is touched by its own thread alone, but for the mailbox in
+ * `loop` and the atomics that say so.
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "base/memory.h"
+#include "base/rng.h"
+#include "loop/loop.h"
+
+struct access_log;
+struct series;
+
+struct worker {
+    unsigned index;
+    struct memory memory;
+    struct loop loop;
+    struct rng rng;
+    struct link exchanges;       /* every live exchange */
+    uint32_t exchange_count;
+    uint32_t connection_count;   /* client connections */
+    bool draining;
+    struct access_log *access_log; /* NULL when off */
+    void *snapshot;              /* control's; the one in force for new requests */
+    void (*on_exchange_end)(struct worker *worker); /* told after each; may be NULL */
+};
+
+/* The worker must be zeroed. `budget` as in memory_init. */
+int worker_init(struct worker *worker, unsigned index, atomic_size_t *budget, size_t budget_max);
+void worker_done(struct worker *worker);
