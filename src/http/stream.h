@@ -9,7 +9,7 @@
  * `in` is what comes from the peer.  The codec never appends beyond its room; when the user has made room it calls read_more.
  * Each half closes alone. send_* only queues; the connection flushes once a turn. A write failure closes the sending half alone (sent_cut);
  * reading goes on to its end, since an answer may already be there.
- * reset is synchronous and final: no event follows it. release gives the stream back; it must have ended in both halves or been reset.
+ * reset is synchronous and final: no event follows it. release gives the stream back; it must have been told on_sent (server), have ended in both halves (client), or been reset.
  *
  * Owner: the codec allocates it in the arena given by (client) or made for (server) the exchange; one worker.
  */
@@ -58,6 +58,9 @@ struct stream_events {
     void (*on_reset)(struct stream *stream);
     /* Someone wrote or the connection is up: the first byte of the request has been written to the kernel (client role). May be NULL. */
     void (*on_written)(struct stream *stream);
+    /* Server role: all that was sent, its end included, has reached the kernel. Comes once, from the flush, never inside an op; the stream may be
+     * released now. (Not after reset or on_reset.) */
+    void (*on_sent)(struct stream *stream);
 };
 
 struct stream {
