@@ -33,18 +33,21 @@ struct io {
     void (*on_ready)(struct io *io);
     struct io *again_next; /* the fair ready list */
     int fd;                /* -1 when closed */
-    uint8_t ready;         /* enum io_bits, sticky */
+    uint8_t ready;         /* enum io_bits, sticky with IO_EDGE; with a level mode what the last poll said */
+    uint8_t mode;          /* enum io_mode; IO_UNWATCHED when not in the poll */
     bool again_queued;
 };
 
-enum io_mode { IO_EDGE, IO_LEVEL_READ };
+enum io_mode { IO_UNWATCHED, IO_EDGE, IO_LEVEL_READ, IO_LEVEL_WRITE, IO_LEVEL_BOTH };
 
 void io_init(struct io *io, int fd, void (*on_ready)(struct io *io));
-/* Registers for reading and writing (edge) or reading alone (level). -ERR_SYSTEM on failure. */
+/* Registers for reading and writing (edge) or as the mode says (level). Changes the mode of a descriptor that is watched already.
+ * -ERR_SYSTEM on failure. */
 MUST_USE int loop_watch(struct loop *loop, struct io *io, enum io_mode mode);
 /* Takes it out of the poll without closing (a descriptor shared with another process, a paused listener). */
 void loop_unwatch(struct loop *loop, struct io *io);
-/* Closes the descriptor, forgets pending events at once. The memory must live until the reclaim phase of this turn. */
+/* Closes the descriptor, forgets pending events at once. The memory must live until the reclaim phase of this turn, and must not be
+ * given to io_init again before. */
 void loop_close(struct loop *loop, struct io *io);
 /* Calls io->on_ready in the next turn, whatever the kernel says. */
 void loop_again(struct loop *loop, struct io *io);
@@ -107,9 +110,11 @@ struct loop {
     uint64_t now_ms;  /* monotonic, once a turn; starts above 0 */
     uint64_t now_ns;
     uint64_t wall_ns; /* refreshed once a turn as well */
+    uint64_t turn_end_ms;
     struct memory *memory;
     struct io wake;
     struct io *again_first, *again_last;
+    uint32_t again_dead; /* closed ones still in that list; taken out before memory is reclaimed */
     struct link tasks[PHASE_COUNT];
     struct wheel *wheel;
     _Atomic(struct letter *) mailbox;

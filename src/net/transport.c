@@ -1,0 +1,210 @@
+/*
+ * TCP and unix stream sockets as a transport.  All of it is about not asking the kernel twice: a short read means that
+ * nothing is left, unless a hang-up was seen (its FIN made no second edge); a short write means that the socket is full and that
+ * the kernel will tell when it is not.
+ * Splicing cannot tell so: a kernel pipe takes a bounded number of buffers, whatever their size, so a short move says nothing.
+ */
+#include "net/transport.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+
+#include "base/assert.h"
+#include "base/pipe.h"
+#include "base/sys.h"
+
+static ssize_t tcp_recv(struct transport *t, void *buf, size_t len)
+{
+    ssize_t got;
+
+    ENSURE(len > 0);
+    do {
+        got = sys->recv(t->io.fd, buf, len, 0);
+    } while (got < 0 && errno == EINTR);
+    if (got > 0) {
+        if ((size_t)got < len && !(t->io.ready & IO_HANGUP))
+            t->io.ready &= (uint8_t)~IO_READABLE;
+        return got;
+    }
+    if (got == 0)
+        return 0;
+    if (errno == EAGAIN)
+        t->io.ready &= (uint8_t)~IO_READABLE;
+    return -errno;
+}
+
+static ssize_t tcp_sendv(struct transport *t, const struct iovec *iov, int count, bool more)
+{
+    struct msghdr message = { .msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)count };
+    size_t total = 0;
+    ssize_t sent;
+
+    ENSURE(count > 0 && count <= 64);
+    for (int i = 0; i < count; i++)
+        total += iov[i].iov_len;
+    do {
+        sent = sys->sendmsg(t->io.fd, &message, MSG_NOSIGNAL | (more ? MSG_MORE : 0));
+    } while (sent < 0 && errno == EINTR);
+    if (sent < 0 ? errno == EAGAIN : (size_t)sent < total)
+        t->io.ready &= (uint8_t)~IO_WRITABLE;
+    return sent < 0 ? -errno : sent;
+}
+
+static void tcp_shutdown(struct transport *t)
+{
+    (void)sys->shutdown(t->io.fd, SHUT_WR); /* fails when the peer has reset: reading tells */
+}
+
+static void tcp_close(struct transport *t)
+{
+    loop_close(t->loop, &t->io);
+}
+
+const struct transport_ops transport_tcp = {
+    .name = "tcp",
+    .recv = tcp_recv,
+    .sendv = tcp_sendv,
+    .shutdown = tcp_shutdown,
+    .close = tcp_close,
+    .splices = true,
+};
+
+static void transport_init(struct transport *t, struct loop *loop, int fd, void (*on_ready)(struct io *))
+{
+    t->ops = &transport_tcp;
+    t->loop = loop;
+    t->connecting = false;
+    io_init(&t->io, fd, on_ready);
+}
+
+static void tcp_set_nodelay(int fd)
+{
+    int on = 1;
+
+    (void)sys->setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); /* without it things are slower, not wrong */
+}
+
+/* Closes and keeps errno for the caller's message. */
+static int transport_abandon(struct transport *t, int err)
+{
+    int keep_errno = errno;
+
+    loop_close(t->loop, &t->io);
+    t->connecting = false;
+    errno = keep_errno;
+    return err;
+}
+
+int transport_accept(struct transport *t, struct loop *loop, int fd, bool is_unix, void (*on_ready)(struct io *))
+{
+    transport_init(t, loop, fd, on_ready);
+    if (!is_unix)
+        tcp_set_nodelay(fd);
+    if (loop_watch(loop, &t->io, IO_EDGE) < 0)
+        return transport_abandon(t, -ERR_SYSTEM);
+    t->io.ready = IO_WRITABLE; /* a fresh socket is; the kernel will say so again, later than the first answer may be ready */
+    return 0;
+}
+
+/* What a failed connect says about the target. Lack of our own ports or memory says nothing about it. */
+static int connect_error(int error)
+{
+    switch (error) {
+    case ECONNREFUSED:
+        return -ERR_CONNECT_REFUSED;
+    case ETIMEDOUT:
+        return -ERR_CONNECT_TIMEOUT;
+    case EADDRNOTAVAIL:
+    case ENOBUFS:
+    case ENOMEM:
+    case EACCES:
+    case EPERM:
+        return -ERR_SYSTEM;
+    default:
+        return -ERR_CONNECT_FAILED;
+    }
+}
+
+static int connect_bind(int fd, const struct address *source)
+{
+    struct sockaddr_storage at;
+    socklen_t len = address_to_sockaddr(source, &at);
+    int on = 1;
+
+    /* The port is then chosen by connect, which may share it between destinations. */
+    if (source->port == 0 && source->family != AF_UNIX)
+        (void)sys->setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof(on));
+    return sys->bind(fd, (const struct sockaddr *)&at, len);
+}
+
+int transport_connect(struct transport *t, struct loop *loop, const struct address *to, const struct address *source,
+                      void (*on_ready)(struct io *))
+{
+    struct sockaddr_storage at;
+    socklen_t len = address_to_sockaddr(to, &at);
+    int fd = sys->socket(to->family, SOCK_STREAM, 0);
+
+    transport_init(t, loop, fd, on_ready);
+    if (fd < 0)
+        return -ERR_SYSTEM;
+    if (to->family != AF_UNIX)
+        tcp_set_nodelay(fd);
+    if (source && connect_bind(fd, source) < 0)
+        return transport_abandon(t, -ERR_SYSTEM);
+    if (sys->connect(fd, (const struct sockaddr *)&at, len) < 0 && errno != EINPROGRESS && errno != EINTR)
+        return transport_abandon(t, connect_error(errno));
+    /* Only now: a socket that is not connecting yet would report a hang-up. */
+    if (loop_watch(loop, &t->io, IO_EDGE) < 0)
+        return transport_abandon(t, -ERR_SYSTEM);
+    t->connecting = true;
+    return 0;
+}
+
+int transport_connected(struct transport *t)
+{
+    int error = 0;
+    socklen_t len = sizeof(error);
+
+    if (!t->connecting)
+        return 0;
+    if (!(t->io.ready & (IO_WRITABLE | IO_HANGUP)))
+        return 1;
+    if (sys->getsockopt(t->io.fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
+        return -ERR_SYSTEM;
+    if (error)
+        return connect_error(error);
+    t->connecting = false;
+    return 0;
+}
+
+ssize_t transport_splice_in(struct transport *t, struct pipe *to, size_t max)
+{
+    ssize_t moved;
+
+    ENSURE(t->ops->splices);
+    do {
+        moved = pipe_splice_in(to, t->io.fd, max);
+    } while (moved < 0 && errno == EINTR);
+    if (moved >= 0)
+        return moved;
+    /* With bytes in the pipe it may be the pipe that is full. */
+    if (errno == EAGAIN && to->kernel_bytes == 0)
+        t->io.ready &= (uint8_t)~IO_READABLE;
+    return -errno;
+}
+
+ssize_t transport_splice_out(struct transport *t, struct pipe *from, size_t max, bool more)
+{
+    ssize_t moved;
+
+    ENSURE(t->ops->splices && from->kernel_bytes > 0);
+    do {
+        moved = pipe_splice_out(from, t->io.fd, max, more);
+    } while (moved < 0 && errno == EINTR);
+    if (moved >= 0)
+        return moved;
+    if (errno == EAGAIN)
+        t->io.ready &= (uint8_t)~IO_WRITABLE;
+    return -errno;
+}
