@@ -7,7 +7,7 @@
  * Events set bits and queue the exchange; exchange_run, called by the worker's run queue alone and never nested, advances it.  Each direction has one cursor
  * and at most one op.  See ARCHITECTURE.md, "The contract".
  *
- * Owner: itself, from exchange_begin to its end; its memory is the arena of its down stream, freed in the reclaim phase. One worker.
+ * Owner: itself, from exchange_begin to its end; its memory is the arena of its down stream, freed in the reclaim phase of the turn it ended in. One worker.
  */
 #pragma once
 
@@ -28,8 +28,6 @@
 struct worker;
 struct stage;
 
-enum { CAPTURES_MAX = 16 };
-
 struct capture {
     struct slice name, value; /* value as in the path, decoded */
 };
@@ -44,7 +42,7 @@ enum exchange_event {
     EVENT_DOWN_SENT = 64,
     EVENT_HANDLER = 128,
     EVENT_RESPONSE_BODY = 256, /* the handler put bytes or the end in the response's source */
-    EVENT_TIMEOUT = 512,
+    EVENT_TIMER = 512,
     EVENT_CANCEL = 1024,       /* the parent ended, or the worker shuts down */
 };
 
@@ -73,19 +71,23 @@ struct exchange {
     void *handler_state;
     struct pipe *source;     /* where the response's body comes from: the handler's pipe or local_body */
     struct pipe local_body;
-    struct capture captures[CAPTURES_MAX];
+    struct capture *captures; /* of the route's pattern, in the arena */
     uint8_t capture_count;
     uint8_t started;         /* policies whose request on_head was called */
+    uint8_t acting;          /* whose hook is running: a policy's index, or the plan's policy_count for the handler and the spine */
+    uint8_t want;            /* enum body_need that the running on_head asked for */
+    uint64_t want_max;       /* with BODY_WHOLE */
     bool handler_started, handler_over;
     bool responded;          /* a final response is set */
     bool head_down;          /* and its head went to the client: no reply can replace it */
     bool local_reply;
-    bool in_run, ended, tunnel, sent_continue, dead;
+    bool in_run, ended, tunnel, request_stopped, source_cut;
     uint8_t depth;           /* children: at most 4 */
-    uint64_t request_bytes;  /* body bytes seen so far */
     uint64_t deadline_ms;    /* of the whole exchange; 0 none */
-    struct timer timer;
-    struct task run_task, reclaim_task;
+    uint64_t alarm_ms;       /* the handler's; 0 none */
+    struct timer timer;      /* armed, lazily, for the nearer of the two */
+    struct task run_task;
+    struct pipe *body;       /* the request's body behind all policies */
     struct link link;        /* worker->exchanges */
     struct exchange *parent; /* OWNED child */
     struct link children, sibling;
@@ -134,6 +136,8 @@ void exchange_source_more(struct exchange *x);
 void exchange_interim(struct exchange *x, const struct message *head);
 /* From an event of something the handler waits for: on_wake will be called. */
 void exchange_wake(struct exchange *x);
+/* on_wake will be called once the loop has reached this time, unless it is set anew; 0 clears. One alarm an exchange. */
+void exchange_set_alarm(struct exchange *x, uint64_t at_ms);
 /* The handler will read no more of the request. */
 void exchange_stop_request(struct exchange *x);
 

@@ -24,8 +24,7 @@ struct plan_policy {
     void **per_worker; /* from attach, one a worker; NULL when the type has no attach */
 };
 
-/* Which X-Forwarded-* and Forwarded hops are believed, and which of these fields are sent on; shared by all routes of a listener or a gateway. */
-struct forwarding;
+struct forwarding_conf;
 
 struct plan {
     atomic_uint refs;
@@ -36,6 +35,7 @@ struct plan {
     void **handler_per_worker;
     struct plan_policy *policies;
     unsigned policy_count;
+    const struct forwarding_conf *forwarding; /* which hops are believed, which fields are sent on */
     int64_t body_bytes_max;      /* of a request; 0 no limit */
     int64_t exchange_timeout_ms; /* whole exchange; 0 none */
     struct series *requests[STATUS_CLASSES]; /* by class, [0] for none; may be NULL */

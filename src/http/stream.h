@@ -21,10 +21,10 @@
 #include "base/err.h"
 #include "base/pipe.h"
 #include "http/message.h"
+#include "loop/loop.h"
 
 struct stream;
 struct arena;
-struct loop;
 struct address;
 
 enum sent {
@@ -72,6 +72,7 @@ struct stream {
     struct pipe in;
     const struct address *peer;  /* the address at the other end of the connection */
     const struct address *local; /* ours; server role */
+    struct task reclaim;          /* the user's, server role: to free the arena when the turn in which it released the stream ends */
     uint64_t bytes_in, bytes_out; /* on the wire, heads and framing included, as far as the codec can tell */
     uint8_t err;                  /* enum err, with on_reset */
     bool reused;                  /* client role: the connection had served before */
