@@ -1,7 +1,7 @@
 /*
  * Opening listening sockets.  ":80" listens on IPv6 with IPv4 mapped in, and on IPv4 alone where the machine has no
  * IPv6.  A unix socket that nobody answers on any more is left from a process that was killed: it is replaced; one that answers is not.
- * Control code: the few file calls here (unlink, chmod) are made before any request is served.
+ * Control code: the few file calls here (lstat, unlink, chmod) are made before any request is served.
  */
 #include "net/listen.h"
 
@@ -39,12 +39,16 @@ static int listen_prepare(int fd, const struct address *address, const struct li
     return 0;
 }
 
-/* Whether the path is a socket without a process behind it. */
+/* Whether the path is a socket without a process behind it. (Connecting to a plain file is refused as well.) */
 static bool unix_is_stale(const struct sockaddr *at, socklen_t len)
 {
-    int fd = sys->socket(AF_UNIX, SOCK_STREAM, 0);
+    struct stat info;
     bool stale;
+    int fd;
 
+    if (lstat(((const struct sockaddr_un *)at)->sun_path, &info) < 0 || !S_ISSOCK(info.st_mode))
+        return false;
+    fd = sys->socket(AF_UNIX, SOCK_STREAM, 0);
     if (fd < 0)
         return false;
     stale = sys->connect(fd, at, len) < 0 && errno == ECONNREFUSED;
