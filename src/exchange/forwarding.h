@@ -11,6 +11,7 @@
 #include "net/address.h"
 
 struct exchange;
+struct message;
 
 struct forwarding_conf {
     struct conf_list trusted; /* of struct network: peers whose forwarding fields are believed */

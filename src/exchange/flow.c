@@ -1,0 +1,257 @@
+/*
+ * Bodies.  Without a policy that asked for it, a body goes from the source pipe straight to its end; else through one stage a policy, in the order the bytes flow:
+ *
+ *      source -> [stage.out] -> [stage.out] -> sink
+ *
+ * A STREAM stage's on_body moves what it can; a WHOLE stage gathers everything, gives it to on_body once, and lets its cursor go on.  Room goes backwards by itself: a stage
+ * whose out is full takes nothing, so the source fills and its codec stops reading.
+ */
+#include "exchange/spine.h"
+
+#include "base/memory.h"
+
+int flow_add_stage(struct exchange *x, enum direction direction, unsigned policy)
+{
+    struct stage *stage = arena_zalloc(x->arena, sizeof(*stage));
+    if (!stage)
+        return -ERR_MEMORY;
+    stage->policy = (uint8_t)policy;
+    stage->need = x->want;
+    stage->bytes_max = x->want_max ? x->want_max : WHOLE_BYTES_DEFAULT;
+    bool whole = stage->need == BODY_WHOLE;
+    pipe_init(&stage->gathered, &x->worker->memory, UINT32_MAX);
+    pipe_init(&stage->out, &x->worker->memory, whole ? UINT32_MAX : PIPE_ROOM_DEFAULT);
+    struct stage **at = &x->stages[direction];
+    while (*at)
+        at = &(*at)->next;
+    *at = stage;
+    if (direction == DIR_REQUEST) {
+        x->body = &stage->out;
+        x->down->splice_in_ok = false;
+        if (whole && x->request->expect_continue) {
+            /* We must read it first, so the 100 is ours, once, and the service is not asked again. */
+            const struct message proceed = { .version = HTTP_1_1, .status = 100, .body_length = BODY_NONE };
+            x->request->expect_continue = false;
+            exchange_interim(x, &proceed);
+        }
+    }
+    return 0;
+}
+
+void flow_drop_stages(struct exchange *x, enum direction direction)
+{
+    for (struct stage *s = x->stages[direction]; s; s = s->next) {
+        pipe_done(&s->gathered);
+        pipe_done(&s->out);
+    }
+    x->stages[direction] = NULL;
+    if (direction == DIR_REQUEST)
+        x->body = &x->down->in;
+}
+
+static bool reply_stops(struct exchange *x, enum verdict verdict, struct stage *stage)
+{
+    if (verdict == WAIT)
+        stage->waiting = true;
+    return verdict == REPLIED || x->ended;
+}
+
+static enum verdict call_body(struct exchange *x, enum direction direction, struct stage *stage, struct pipe *in)
+{
+    const struct plan_policy *p = &x->plan->policies[stage->policy];
+    x->acting = stage->policy;
+    if (!p->type->on_body[direction]) { /* it only wanted to wait for it */
+        pipe_move(in, &stage->out, SIZE_MAX);
+        if (pipe_drained(in))
+            pipe_finish(&stage->out, in->trailers);
+        return NEXT;
+    }
+    return p->type->on_body[direction](x, x->states[stage->policy], p->data, in, &stage->out);
+}
+
+static enum err whole_limit_error(enum direction direction)
+{
+    return direction == DIR_REQUEST ? ERR_BODY_TOO_LARGE : ERR_UPSTREAM_BODY_TOO_LARGE;
+}
+
+/* Returns false when nothing behind this stage may run now. */
+static bool run_whole(struct exchange *x, enum direction direction, struct stage *stage, struct pipe *in)
+{
+    if (stage->done)
+        return true;
+    if (stage->waiting)
+        return false;
+    if (stage->gathered.end == PIPE_OPEN) {
+        pipe_move(in, &stage->gathered, SIZE_MAX);
+        if (stage->gathered.bytes > stage->bytes_max) {
+            x->acting = (uint8_t)x->started;
+            exchange_fail(x, whole_limit_error(direction), SLICE_EMPTY);
+            return false;
+        }
+        if (in->end == PIPE_CUT) {
+            x->acting = (uint8_t)x->started;
+            exchange_fail(x, in->err, SLICE_EMPTY);
+            return false;
+        }
+        if (in->end != PIPE_ENDED)
+            return false;
+        pipe_finish(&stage->gathered, in->trailers);
+    }
+    enum verdict verdict = call_body(x, direction, stage, &stage->gathered);
+    if (reply_stops(x, verdict, stage) || verdict == WAIT)
+        return false;
+    ENSURE(stage->out.end == PIPE_ENDED);
+    stage->done = true;
+    x->cursor[direction].phase = CURSOR_HEADS;
+    return true;
+}
+
+static bool run_stream(struct exchange *x, enum direction direction, struct stage *stage, struct pipe *in)
+{
+    if (stage->out.end != PIPE_OPEN || stage->waiting)
+        return true;
+    if (in->bytes > 0 || in->end == PIPE_ENDED) {
+        enum verdict verdict = call_body(x, direction, stage, in);
+        if (reply_stops(x, verdict, stage))
+            return false;
+    }
+    if (in->end == PIPE_CUT && in->bytes == 0 && stage->out.end == PIPE_OPEN)
+        pipe_cut(&stage->out, in->err);
+    return true;
+}
+
+/* Runs the stages of a direction. Returns the pipe at the end of them, or NULL when a hook answered, failed, or waits for more. */
+static struct pipe *run_stages(struct exchange *x, enum direction direction, struct pipe *source)
+{
+    struct pipe *in = source;
+    for (struct stage *s = x->stages[direction]; s; s = s->next) {
+        bool go_on = s->need == BODY_WHOLE ? run_whole(x, direction, s, in) : run_stream(x, direction, s, in);
+        if (!go_on)
+            return NULL;
+        in = &s->out;
+    }
+    return in;
+}
+
+/* ---- the request's ---- */
+
+struct pipe *exchange_body(struct exchange *x)
+{
+    return x->body;
+}
+
+void exchange_body_taken(struct exchange *x)
+{
+    if (x->down->in.end == PIPE_OPEN || x->stages[DIR_REQUEST])
+        x->events |= EVENT_REQUEST_BODY;
+}
+
+bool exchange_body_passes(const struct exchange *x, enum direction direction)
+{
+    if (x->stages[direction])
+        return false;
+    if (direction == DIR_RESPONSE)
+        for (unsigned i = 0; i < exchange_policy_count(x); i++)
+            if (x->plan->policies[i].type->need[DIR_RESPONSE] != BODY_PASS)
+                return false;
+    return true;
+}
+
+void exchange_stop_request(struct exchange *x)
+{
+    if (x->request_stopped)
+        return;
+    x->request_stopped = true;
+    if (x->down->in.end == PIPE_OPEN && x->down->ops->stop_reading)
+        x->down->ops->stop_reading(x->down);
+}
+
+/* The client broke off or broke the rules in the middle of its body. */
+static void request_cut(struct exchange *x, enum err err)
+{
+    if (x->request_stopped)
+        return; /* nobody waits for it any more */
+    if (x->head_down || err_info(err)->status == 499) {
+        exchange_cancel_handler(x);
+        exchange_abort(x, err);
+        return;
+    }
+    x->acting = (uint8_t)x->started;
+    exchange_fail(x, err, SLICE_EMPTY);
+}
+
+static bool request_too_large(struct exchange *x)
+{
+    if (!x->plan || x->plan->body_bytes_max <= 0 || x->tunnel || x->request_stopped)
+        return false;
+    if (x->down->in.total <= (uint64_t)x->plan->body_bytes_max)
+        return false;
+    x->acting = (uint8_t)x->started;
+    exchange_fail(x, ERR_BODY_TOO_LARGE, SLICE_EMPTY);
+    return true;
+}
+
+void flow_request(struct exchange *x)
+{
+    struct stream *down = x->down;
+    struct pipe *in = &down->in;
+    if (in->end != PIPE_OPEN && x->record.request_end_ns == 0)
+        x->record.request_end_ns = x->worker->loop.now_ns;
+    if (in->end == PIPE_CUT && !x->tunnel) {
+        request_cut(x, in->err);
+        return;
+    }
+    if (x->request_stopped && !x->handler_started)
+        return;
+    if (request_too_large(x))
+        return;
+    uint32_t before = in->bytes;
+    struct pipe *body = run_stages(x, DIR_REQUEST, in);
+    if (x->ended)
+        return;
+    if (x->cursor[DIR_REQUEST].phase == CURSOR_HEADS && !x->responded)
+        heads_request(x); /* a body was read whole: the policies behind it go on */
+    if (body && x->handler_started && !x->handler_over && !x->ended && (body->bytes > 0 || body->end != PIPE_OPEN)) {
+        x->acting = (uint8_t)exchange_policy_count(x);
+        if (x->plan->handler->on_request_body)
+            x->plan->handler->on_request_body(x, x->handler_state);
+    }
+    if (!x->ended && in->end == PIPE_OPEN && in->bytes < before)
+        stream_read_more(down);
+}
+
+/* ---- the response's ---- */
+
+static void response_cut(struct exchange *x, enum err err)
+{
+    if (x->record.err == ERR_NONE)
+        x->record.err = (uint8_t)err;
+    x->source_cut = true;
+}
+
+void flow_response(struct exchange *x)
+{
+    if (!x->responded || !x->source)
+        return;
+    struct pipe *source = x->source;
+    uint32_t before = source->bytes;
+    struct pipe *body = run_stages(x, DIR_RESPONSE, source);
+    if (x->ended)
+        return;
+    if (x->cursor[DIR_RESPONSE].phase == CURSOR_HEADS)
+        heads_response(x);
+    if (x->source != source || x->ended)
+        return; /* a hook put another answer in its place: the next round sends it */
+    if (body && x->head_down && !x->down->end_sent && !x->source_cut && (body->bytes > 0 || body->end != PIPE_OPEN)) {
+        uint32_t waiting = body->bytes;
+        enum sent sent = stream_send_body(x->down, body);
+        x->record.bytes_out += waiting - body->bytes;
+        if (sent == SENT && body->end == PIPE_CUT)
+            response_cut(x, body->err);
+    }
+    if (source->bytes < before && x->handler_started && !x->handler_over && source->end == PIPE_OPEN &&
+        x->plan->handler->on_response_room && source != &x->local_body) {
+        x->acting = (uint8_t)exchange_policy_count(x);
+        x->plan->handler->on_response_room(x, x->handler_state);
+    }
+}

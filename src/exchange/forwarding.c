@@ -1,0 +1,231 @@
+/*
+ * Hops: what came from whom, and what we tell the service (RFC 7239; RFC 9110 7.6.3 for Via).
+ *
+ * The chain is read from the right: our peer, then what each trusted hop says of its own peer.  It ends at the first hop that is not trusted: that is the client.  What stands to its left was written
+ * by someone we have no reason to believe, and is removed.
+ */
+#include "exchange/forwarding.h"
+
+#include "base/memory.h"
+#include "exchange/exchange.h"
+#include "exchange/worker.h"
+
+static int parse_network(struct conf *conf, const struct conf_node *node, void *ret_value)
+{
+    const char *why = "not a network";
+    if (network_parse(node->text, ret_value, &why) == 0)
+        return 0;
+    conf_error(conf, node, "expected an address or a network such as `10.0.0.0/8`, got `%.*s`: %s", SLICE_ARG(node->text), why);
+    return -1;
+}
+
+static const struct conf_type network_type = {
+    .kind = CONF_CUSTOM, .parse = parse_network, .size = sizeof(struct network), .pattern = "IP, IP/BITS or `unix:`",
+};
+
+static const struct conf_field forwarding_fields[] = {
+    { "trusted", { .kind = CONF_LIST, .item = &network_type, .max = 1024 }, CONF_AT(forwarding_conf, trusted), CONF_LONE, NULL,
+      "Peers (other proxies in front of this one) whose `X-Forwarded-*` and `Forwarded` fields are believed. What anyone else sent of these is removed." },
+    { "x_forwarded", { .kind = CONF_BOOL }, CONF_AT(forwarding_conf, x_forwarded), 0, "true",
+      "Send `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Forwarded-Host` to services." },
+    { "forwarded", { .kind = CONF_BOOL }, CONF_AT(forwarding_conf, forwarded), 0, "false",
+      "Send `Forwarded` (RFC 7239) to services." },
+    { "via", { .kind = CONF_STRING }, CONF_AT(forwarding_conf, via), 0, "maitred",
+      "Our name in the `Via` field of requests to services; `off` sends none." },
+    CONF_END,
+};
+
+static void validate_forwarding(struct conf *conf, const struct conf_node *node, void *value)
+{
+    const struct forwarding_conf *c = value;
+    if (c->via && !field_name_valid(slice_from(c->via)))
+        conf_error(conf, conf_get(node, "via"), "expected a host-like name (letters, digits, `-`, `.`), got `%s`", c->via);
+}
+
+const struct conf_struct forwarding_schema = {
+    .name = "forwarding",
+    .size = sizeof(struct forwarding_conf),
+    .fields = forwarding_fields,
+    .validate = validate_forwarding,
+    .doc = "What services are told about the client and the way the request took.",
+    .example = "forwarding:\n  trusted: [ 10.0.0.0/8, unix: ]\n  forwarded: true\n",
+};
+
+static bool is_trusted(const struct forwarding_conf *conf, const struct address *address)
+{
+    const struct network *networks = conf->trusted.items;
+    for (size_t i = 0; i < conf->trusted.count; i++)
+        if (network_contains(&networks[i], address))
+            return true;
+    return false;
+}
+
+/* ---- reading ---- */
+
+/* One hop of X-Forwarded-For, or a `for=` node of Forwarded: an IP, perhaps with port, perhaps in quotes and brackets. */
+static bool parse_hop(struct slice text, struct address *ret_address)
+{
+    text = slice_trim(text);
+    if (text.len >= 2 && text.at[0] == '"' && text.at[text.len - 1] == '"')
+        text = slice_make(text.at + 1, text.len - 2);
+    struct address parsed;
+    if (text.len > 2 && text.at[0] == '[') {
+        ptrdiff_t end = slice_find(text, ']');
+        return end > 0 && address_parse_ip(slice_make(text.at + 1, (size_t)end - 1), ret_address) == 0;
+    }
+    if (address_parse_ip(text, &parsed) == 0) {
+        *ret_address = parsed;
+        return true;
+    }
+    ptrdiff_t colon = slice_find(text, ':');
+    return colon > 0 && address_parse_ip(slice_make(text.at, (size_t)colon), ret_address) == 0;
+}
+
+/* Walks the X-Forwarded-For elements from the right. Returns the text from the first believed hop on (the client included), empty when nothing is. */
+static struct slice believed_part(const struct forwarding_conf *conf, struct slice value, struct address *ret_client)
+{
+    size_t from = value.len, end = value.len;
+    while (end > 0) {
+        size_t begin = end;
+        while (begin > 0 && value.at[begin - 1] != ',')
+            begin--;
+        struct address hop;
+        if (!parse_hop(slice_make(value.at + begin, end - begin), &hop))
+            break;
+        from = begin;
+        *ret_client = hop;
+        if (!is_trusted(conf, &hop) || begin == 0)
+            break;
+        end = begin - 1;
+    }
+    return slice_trim(slice_make(value.at + from, value.len - from));
+}
+
+static const enum field_id hop_fields[] = { FIELD_FORWARDED,        FIELD_X_FORWARDED_FOR,  FIELD_X_FORWARDED_PROTO,
+                                            FIELD_X_FORWARDED_HOST, FIELD_X_FORWARDED_PORT, FIELD_X_REAL_IP };
+
+static int set_client(struct exchange *x, const struct address *client)
+{
+    char text[ADDRESS_TEXT_MAX];
+    size_t len = address_format(client, false, text);
+    x->record.client = arena_copy(x->arena, slice_make(text, len));
+    return x->record.client.at ? 0 : -ERR_MEMORY;
+}
+
+/* All lines of a list field as one, in order. */
+static int join_lines(struct exchange *x, enum field_id id, struct slice *ret_value)
+{
+    struct slice joined = SLICE_EMPTY;
+    FIELDS_FOR_EACH(f, &x->request->fields)
+    {
+        if (f->id != id)
+            continue;
+        if (joined.len == 0) {
+            joined = f->value;
+            continue;
+        }
+        joined = arena_printf(x->arena, "%.*s, %.*s", SLICE_ARG(joined), SLICE_ARG(f->value));
+        if (!joined.at)
+            return -ERR_MEMORY;
+    }
+    *ret_value = joined;
+    return 0;
+}
+
+static int read_trusted(struct exchange *x, const struct forwarding_conf *conf)
+{
+    struct slice hops;
+    struct address client = *x->down->peer;
+    int rc = join_lines(x, FIELD_X_FORWARDED_FOR, &hops);
+    if (rc < 0)
+        return rc;
+    struct slice believed = believed_part(conf, hops, &client);
+    if (believed.len != hops.len) {
+        rc = believed.len ? fields_set_id(&x->request->fields, x->arena, FIELD_X_FORWARDED_FOR, believed) : 0;
+        if (!believed.len)
+            fields_remove(&x->request->fields, FIELD_X_FORWARDED_FOR);
+    }
+    return rc < 0 ? rc : set_client(x, &client);
+}
+
+int forwarding_apply(struct exchange *x, const struct forwarding_conf *conf)
+{
+    if (conf->trusted.count > 0 && is_trusted(conf, x->down->peer))
+        return read_trusted(x, conf);
+    FIELDS_FOR_EACH(f, &x->request->fields)
+    {
+        /* the ids are few and stand together; most requests carry none of them */
+        for (size_t i = 0; f->id != FIELD_OTHER && i < sizeof(hop_fields) / sizeof(hop_fields[0]); i++)
+            if (f->id == hop_fields[i]) {
+                field_remove(f);
+                break;
+            }
+    }
+    return set_client(x, x->down->peer);
+}
+
+/* ---- writing ---- */
+
+static int append_element(struct message *m, struct arena *arena, enum field_id id, struct slice element)
+{
+    struct field *old = fields_find(&m->fields, id);
+    if (!old)
+        return fields_add_id(&m->fields, arena, id, element);
+    struct slice value = arena_printf(arena, "%.*s, %.*s", SLICE_ARG(old->value), SLICE_ARG(element));
+    return value.at ? fields_set_id(&m->fields, arena, id, value) : -ERR_MEMORY;
+}
+
+static int add_x_forwarded(struct exchange *x, struct message *m, struct slice peer)
+{
+    int rc = append_element(m, x->arena, FIELD_X_FORWARDED_FOR, peer);
+    if (rc == 0 && !fields_find(&m->fields, FIELD_X_FORWARDED_PROTO))
+        rc = fields_add_id(&m->fields, x->arena, FIELD_X_FORWARDED_PROTO, x->record.scheme);
+    if (rc == 0 && x->record.authority.len && !fields_find(&m->fields, FIELD_X_FORWARDED_HOST))
+        rc = fields_add_id(&m->fields, x->arena, FIELD_X_FORWARDED_HOST, x->record.authority);
+    return rc;
+}
+
+static int add_forwarded(struct exchange *x, struct message *m, struct slice peer)
+{
+    const char *quote = x->down->peer->family == AF_INET6 ? "\"" : "";
+    const char *open = *quote ? "[" : "", *close = *quote ? "]" : "";
+    struct slice element = arena_printf(x->arena, "for=%s%s%.*s%s%s;host=\"%.*s\";proto=%.*s", quote, open, SLICE_ARG(peer), close,
+                                        quote, SLICE_ARG(x->record.authority), SLICE_ARG(x->record.scheme));
+    return element.at ? append_element(m, x->arena, FIELD_FORWARDED, element) : -ERR_MEMORY;
+}
+
+static int add_via(struct exchange *x, struct message *m, const char *name)
+{
+    char *at = arena_alloc(x->arena, strlen(name) + 4);
+    if (!at)
+        return -ERR_MEMORY;
+    size_t len = strlen(name);
+    bool two_digits = x->request->version == HTTP_1_0 || x->request->version == HTTP_1_1;
+    memcpy(at, x->request->version == HTTP_1_0 ? "1.0 " : "1.1 ", 4);
+    if (!two_digits) {
+        at[0] = (char)('0' + x->request->version / 10);
+        at[1] = ' ';
+    }
+    size_t prefix = two_digits ? 4 : 2;
+    memcpy(at + prefix, name, len);
+    return append_element(m, x->arena, FIELD_VIA, slice_make(at, prefix + len));
+}
+
+int forwarding_add_hop(struct exchange *x, const struct forwarding_conf *conf, struct message *request)
+{
+    int rc = 0;
+    if (conf->x_forwarded || conf->forwarded) {
+        char text[ADDRESS_TEXT_MAX];
+        struct slice peer = { text, address_format(x->down->peer, false, text) };
+        peer = x->down->peer->family == AF_UNIX ? SLICE("unknown") : arena_copy(x->arena, peer);
+        if (!peer.at)
+            return -ERR_MEMORY;
+        if (conf->x_forwarded)
+            rc = add_x_forwarded(x, request, peer);
+        if (rc == 0 && conf->forwarded)
+            rc = add_forwarded(x, request, peer);
+    }
+    if (rc == 0 && conf->via && strcmp(conf->via, "off") != 0)
+        rc = add_via(x, request, conf->via);
+    return rc;
+}
