@@ -41,7 +41,7 @@ struct algorithm {
     const char *doc;
     /* Builds what pick needs from a set (which outlives it). `worker` staggers workers' starting points. NULL without memory. */
     void *(*build)(const struct target_set *set, unsigned worker);
-    /* An index, or PICK_NONE. Must skip whatever pick_allowed refuses. */
+    /* An index, or PICK_NONE. Must skip whatever pick_allowed refuses; takes no lock, allocates nothing. */
     int (*pick)(void *table, const struct target_set *set, const struct pick *pick);
     /* The attempt on that index ended; may be NULL. err is ERR_NONE when it was answered. */
     void (*done)(void *table, uint32_t index, enum err err, uint32_t latency_us);
@@ -67,15 +67,20 @@ static inline bool pick_allowed(const struct pick *pick, const struct target_slo
     return true;
 }
 
+struct target_place;
+
+/* One an upstream and worker, touched by that worker alone. `permits` may be set after balancer_init and at any time later. */
 struct balancer {
     const struct algorithm *algorithm;
     struct target_set *set;
     void *table;
+    struct target_place *places; /* target -> index, only for an algorithm that has `done` */
     struct permits permits;
     struct rng rng;
     unsigned worker;
 };
 
+/* A reference of the set is taken. 0 or -ERR_MEMORY. */
 MUST_USE int balancer_init(struct balancer *b, const struct algorithm *algorithm, struct target_set *set, unsigned worker);
 /* Swaps the set (a reference is taken); the old one keeps serving when there is no memory: -ERR_MEMORY. */
 MUST_USE int balancer_update(struct balancer *b, struct target_set *set);
@@ -84,8 +89,9 @@ void balancer_done(struct balancer *b);
 /* 0 and the target (a reference and an in-flight count are taken), -ERR_NO_TARGET, or -ERR_UPSTREAM_FULL when only permits were missing. When all
  * allowed targets have been tried already, tried ones are allowed again if `retry_same` is set. */
 MUST_USE int balancer_pick(struct balancer *b, uint64_t key, const struct tried *tried, bool retry_same, struct target **ret_target);
-/* Ends what pick began. */
+/* Ends what pick began, and is right after a change of the set too. */
 void balancer_finish(struct balancer *b, struct target *target, enum err err, uint32_t latency_us);
+
 static inline void tried_add(struct tried *tried, const struct target *target)
 {
     if (tried->count < TRIED_MAX)

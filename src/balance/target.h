@@ -18,20 +18,22 @@
 enum target_health { TARGET_UP, TARGET_DOWN, TARGET_DRAIN };
 
 struct target {
-    atomic_uint refs;
     struct address address;
-    char *name;          /* "10.0.0.1:9001" or "host:port (10.0.0.1)": for logs and metrics */
+    char *name; /* "10.0.0.1:9001" or "host:port (10.0.0.1)": for logs and metrics */
     char *upstream_name;
     /* written on every request */
     _Alignas(64) atomic_uint in_flight; /* exchanges' attempts on it now */
-    atomic_uint connections;
+    atomic_uint refs;
+    atomic_uint connections; /* open or opening, idle ones included, over all workers */
     atomic_ullong picks, failures;
     /* written seldom */
     _Alignas(64) atomic_int health; /* enum target_health */
 };
 
-/* Process-wide registry, control thread (a lock inside; not for workers): the same pointer for the same upstream and address while anyone holds it. */
+/* Process-wide registry, control thread (a lock inside; not for workers): the same pointer for the same upstream and address while anyone holds it.
+ * A reference is given; strings and a unix path are copied. NULL without memory. */
 struct target *target_get(const char *upstream_name, const struct address *address, const char *name);
+/* Any thread. The last drop alone takes the registry's lock, for the few instructions that unlink it. */
 struct target *target_hold(struct target *target);
 void target_drop(struct target *target);
 
@@ -46,7 +48,7 @@ struct target_set {
     struct target_slot slots[];
 };
 
-/* Takes over one reference of each target. NULL without memory. */
+/* Takes over one reference of each target. NULL without memory: the references stay the caller's. `count` may be 0. */
 struct target_set *target_set_new(const struct target_slot *slots, uint32_t count);
 struct target_set *target_set_hold(struct target_set *set);
 void target_set_drop(struct target_set *set);

@@ -1,0 +1,178 @@
+/*
+ * Round robin: its order, its exactness over a period in each of its three forms, and what it passes by.
+ */
+#include "sets.h"
+
+static void weights_five_one_one_interleave(void **state)
+{
+    struct balancer b;
+    balancer_over(&b, &algorithm_round_robin, (uint16_t[]){ 5, 1, 1 }, 3, 0);
+    assert_string_equal(picks(&b, 14), "aabacaaaabacaa");
+    balancer_done(&b);
+}
+
+static void equal_weights_take_turns(void **state)
+{
+    struct balancer b;
+    balancer_over(&b, &algorithm_round_robin, NULL, 3, 0);
+    assert_string_equal(picks(&b, 7), "abcabca");
+    balancer_done(&b);
+}
+
+static void workers_start_at_different_targets(void **state)
+{
+    struct balancer b;
+    balancer_over(&b, &algorithm_round_robin, NULL, 3, 1);
+    assert_string_equal(picks(&b, 3), "bca");
+    balancer_done(&b);
+    balancer_over(&b, &algorithm_round_robin, (uint16_t[]){ 5, 1, 1 }, 3, 2);
+    assert_string_equal(picks(&b, 5), "bacaa");
+    balancer_done(&b);
+}
+
+static void a_target_that_is_down_leaves_equal_shares_to_the_rest(void **state)
+{
+    struct balancer b;
+    balancer_over(&b, &algorithm_round_robin, NULL, 4, 0);
+    set_health(b.set, 1, TARGET_DOWN);
+    assert_string_equal(picks(&b, 9), "acdacdacd");
+    set_health(b.set, 1, TARGET_UP);
+    assert_string_equal(picks(&b, 4), "abcd");
+    balancer_done(&b);
+}
+
+static void a_weighted_target_comes_back_without_a_burst(void **state)
+{
+    struct balancer b;
+    balancer_over(&b, &algorithm_round_robin, (uint16_t[]){ 2, 1 }, 2, 0);
+    set_health(b.set, 0, TARGET_DOWN);
+    assert_string_equal(picks(&b, 20), "bbbbbbbbbbbbbbbbbbbb");
+    set_health(b.set, 0, TARGET_UP);
+    assert_string_equal(picks(&b, 6), "abaaba");
+    balancer_done(&b);
+}
+
+static void weight_zero_and_draining_are_passed_by(void **state)
+{
+    struct balancer b;
+    balancer_over(&b, &algorithm_round_robin, (uint16_t[]){ 1, 0, 1, 1 }, 4, 0);
+    set_health(b.set, 3, TARGET_DRAIN);
+    assert_string_equal(picks(&b, 4), "acac");
+    balancer_done(&b);
+}
+
+static void nothing_allowed_is_no_target(void **state)
+{
+    struct balancer b;
+    struct target *target;
+    balancer_over(&b, &algorithm_round_robin, (uint16_t[]){ 0, 0 }, 2, 0);
+    assert_int_equal(balancer_pick(&b, 0, NULL, true, &target), -ERR_NO_TARGET);
+    balancer_done(&b);
+    balancer_over(&b, &algorithm_round_robin, NULL, 0, 3);
+    assert_int_equal(balancer_pick(&b, 0, NULL, true, &target), -ERR_NO_TARGET);
+    balancer_done(&b);
+}
+
+/* Weights that differ, with some zeros among them. */
+static uint32_t spread_weights(uint16_t *ret_weights, uint32_t count)
+{
+    uint32_t sum = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        ret_weights[i] = (uint16_t)(i * 7 % 23);
+        sum += ret_weights[i];
+    }
+    return sum;
+}
+
+static void shares_are_exact_in_each_period(uint32_t count)
+{
+    uint16_t weights[300];
+    assert_true(count <= ARRAY_LEN(weights));
+    uint32_t sum = spread_weights(weights, count);
+    struct balancer b;
+    balancer_over(&b, &algorithm_round_robin, weights, count, 0);
+    for (int period = 0; period < 3; period++) {
+        uint32_t *times = tally(&b, sum);
+        for (uint32_t i = 0; i < count; i++)
+            assert_int_equal(times[i], weights[i]);
+        mem_free(times);
+    }
+    balancer_done(&b);
+}
+
+static void few_unequal_targets_get_exactly_their_weight_each_period(void **state)
+{
+    shares_are_exact_in_each_period(64);
+}
+
+static void many_unequal_targets_get_exactly_their_weight_each_period(void **state)
+{
+    shares_are_exact_in_each_period(65);
+    shares_are_exact_in_each_period(300);
+}
+
+static void many_unequal_targets_are_spread_and_not_bunched(void **state)
+{
+    uint16_t weights[100];
+    for (unsigned i = 0; i < 100; i++)
+        weights[i] = 1;
+    weights[0] = 100; /* half of all */
+    struct balancer b;
+    balancer_over(&b, &algorithm_round_robin, weights, 100, 0);
+    unsigned in_first_half = 0;
+    for (int i = 0; i < 99; i++)
+        in_first_half += pick_one(&b, NULL) == b.set->slots[0].target;
+    assert_in_range(in_first_half, 49, 51);
+    balancer_done(&b);
+}
+
+static void many_unequal_targets_that_are_down_cost_the_rest_nothing(void **state)
+{
+    uint16_t weights[100];
+    for (unsigned i = 0; i < 100; i++)
+        weights[i] = i < 97 ? 500 : (uint16_t)(i - 96); /* the last three: 1, 2, 3 */
+    struct balancer b;
+    balancer_over(&b, &algorithm_round_robin, weights, 100, 0);
+    for (unsigned i = 0; i < 97; i++)
+        set_health(b.set, i, TARGET_DOWN);
+    uint32_t *times = tally(&b, 600);
+    assert_int_equal(times[97], 100);
+    assert_int_equal(times[98], 200);
+    assert_int_equal(times[99], 300);
+    mem_free(times);
+    set_health(b.set, 0, TARGET_UP);
+    times = tally(&b, 5060); /* ten periods of 500 + 1 + 2 + 3 */
+    assert_in_range(times[0], 4990, 5010);
+    mem_free(times);
+    balancer_done(&b);
+}
+
+static void ten_thousand_targets_each_have_their_turn(void **state)
+{
+    struct balancer b;
+    balancer_over(&b, &algorithm_round_robin, NULL, 10000, 0);
+    uint32_t *times = tally(&b, 20000);
+    for (unsigned i = 0; i < 10000; i++)
+        assert_int_equal(times[i], 2);
+    mem_free(times);
+    balancer_done(&b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(weights_five_one_one_interleave),
+        cmocka_unit_test(equal_weights_take_turns),
+        cmocka_unit_test(workers_start_at_different_targets),
+        cmocka_unit_test(a_target_that_is_down_leaves_equal_shares_to_the_rest),
+        cmocka_unit_test(a_weighted_target_comes_back_without_a_burst),
+        cmocka_unit_test(weight_zero_and_draining_are_passed_by),
+        cmocka_unit_test(nothing_allowed_is_no_target),
+        cmocka_unit_test(few_unequal_targets_get_exactly_their_weight_each_period),
+        cmocka_unit_test(many_unequal_targets_get_exactly_their_weight_each_period),
+        cmocka_unit_test(many_unequal_targets_are_spread_and_not_bunched),
+        cmocka_unit_test(many_unequal_targets_that_are_down_cost_the_rest_nothing),
+        cmocka_unit_test(ten_thousand_targets_each_have_their_turn),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
