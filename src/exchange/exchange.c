@@ -200,10 +200,6 @@ static void begin(struct exchange *x)
         x->deadline_ms = x->worker->loop.now_ms + (uint64_t)plan->exchange_timeout_ms;
         arm_timer(x);
     }
-    bool unread = true;
-    for (unsigned i = 0; i < plan->policy_count; i++)
-        unread = unread && plan->policies[i].type->need[DIR_REQUEST] == BODY_PASS;
-    x->down->splice_in_ok = unread && plan->handler->on_request_body != NULL;
     x->cursor[DIR_REQUEST].phase = CURSOR_HEADS;
 }
 

@@ -81,6 +81,7 @@ struct stream {
     bool end_sent;   /* our half is complete */
     bool sent_cut;   /* our half broke: nothing more can be sent */
     bool tunnel;
+    bool splices;      /* what it sends may come from a kernel pipe */
     bool splice_in_ok;  /* set by the user: no one reads this body's bytes, so they may stay in the kernel */
     bool keep_alive;    /* server role: may be cleared by the user to have the connection closed after this response */
     bool secure;        /* TLS */

@@ -41,6 +41,7 @@ struct upstream_conf {
         int64_t budget_percent; /* of active requests, at least 3 */
         int64_t backoff_ms, backoff_max_ms;
     } retry;
+    struct upstream *built; /* by control, before the handlers that refer to it are loaded; not a field of the file */
 };
 extern const struct conf_struct upstream_schema; /* of upstream_conf */
 

@@ -1,0 +1,206 @@
+/*
+ * Tries.  Which failure may be tried again (RFC 9110 9.2.2):
+ *
+ *      the request surely was not processed (connect failed, refused, closed before a byte went out)    any method
+ *      the connection broke before an answer                                                           idempotent methods
+ *      anything after the answer's head, or with more body gone than the replay holds                  never
+ *
+ * A connection from the pool that the service had closed meanwhile says nothing about the service: it is replaced at once, costs no try and no budget.  Real retries go to
+ * another target, after a back-off with full jitter, within `retry.attempts` and the upstream's budget.
+ */
+#include "base/assert.h"
+#include "base/memory.h"
+#include "exchange/worker.h"
+#include "handlers/proxy/proxy.h"
+
+/* ---- events of the service's stream: bits only ---- */
+
+static void leave(struct stream *stream, enum attempt_event event)
+{
+    struct proxying *p = stream->user;
+    p->events |= event;
+    exchange_wake(p->x);
+}
+
+static void up_on_head(struct stream *stream)
+{
+    leave(stream, ATTEMPT_HEAD);
+}
+
+static void up_on_body(struct stream *stream)
+{
+    leave(stream, ATTEMPT_BODY);
+}
+
+static void up_on_room(struct stream *stream)
+{
+    leave(stream, ATTEMPT_ROOM);
+}
+
+static void up_on_reset(struct stream *stream)
+{
+    leave(stream, ATTEMPT_RESET);
+}
+
+static void up_on_written(struct stream *stream)
+{
+    struct proxying *p = stream->user;
+    if (!p->body_end_taken)
+        leave(stream, ATTEMPT_WRITTEN);
+}
+
+static void up_on_interim(struct stream *stream, const struct message *head)
+{
+    struct proxying *p = stream->user;
+    struct interim *interim = arena_alloc(p->x->arena, sizeof(*interim));
+    if (!interim)
+        return; /* an interim answer is only a hint */
+    *interim = (struct interim){ NULL, head };
+    *p->interims_end = interim;
+    p->interims_end = &interim->next;
+    exchange_wake(p->x);
+}
+
+static const struct stream_events up_events = {
+    .on_head = up_on_head,
+    .on_interim = up_on_interim,
+    .on_body = up_on_body,
+    .on_room = up_on_room,
+    .on_reset = up_on_reset,
+    .on_written = up_on_written,
+};
+
+/* ---- opening ---- */
+
+static bool without_body(const struct message *m)
+{
+    return m->body_length == BODY_NONE;
+}
+
+/* Its name is "host:port", or "host:port (address)" where a name was resolved. */
+static struct slice target_authority(const struct target *target)
+{
+    struct slice name = slice_from(target->name);
+    return slice_cut(&name, ' ');
+}
+
+static void send_request(struct proxying *p)
+{
+    struct exchange *x = p->x;
+    struct stream *up = p->try.stream;
+    bool end = without_body(&p->head);
+    struct message *head = &p->head;
+    if (p->proxy->host_mode == HOST_TARGET || head->authority.len == 0)
+        head->authority = target_authority(p->try.target);
+    int rc = stream_send_head(up, head, end);
+    if (rc < 0) {
+        attempt_failed(p, rc == -ERR_MEMORY ? ERR_MEMORY : ERR_UPSTREAM_UNSENT);
+        return;
+    }
+    x->down->splice_in_ok = up->splices && !p->replayable && exchange_body_passes(x, DIR_REQUEST);
+    if (end && !p->body_end_taken) {
+        p->body_end_taken = true;
+        p->response_deadline_ms =
+            x->worker->loop.now_ms + (uint64_t)upstream_settings(p->proxy->upstream)->timeouts.response_timeout_ms;
+        exchange_set_alarm(x, p->response_deadline_ms);
+    } else {
+        body_send(p);
+    }
+}
+
+void attempt_open(struct proxying *p)
+{
+    struct exchange *x = p->x;
+    ENSURE(!p->trying && !p->accepted);
+    x->record.try_start_ns = x->worker->loop.now_ns;
+    p->events = 0;
+    int rc = upstream_open(p->proxy->upstream, x->worker->index, 0, &p->tried, p->insist_fresh, x->arena, &up_events, p, &p->try);
+    if (rc == -ERR_NO_TARGET || rc == -ERR_UPSTREAM_FULL) {
+        exchange_fail(x, (enum err)-rc, SLICE_EMPTY);
+        return;
+    }
+    p->trying = true;
+    x->record.target = p->try.target ? p->try.target->name : NULL;
+    if (x->record.tries < UINT8_MAX)
+        x->record.tries++;
+    if (rc < 0) {
+        attempt_failed(p, (enum err)-rc);
+        return;
+    }
+    x->record.reused_up = p->try.stream->reused;
+    send_request(p);
+}
+
+void attempt_close(struct proxying *p, enum err err)
+{
+    p->response_deadline_ms = 0;
+    p->retry_at_ms = 0;
+    if (p->in_budget)
+        upstream_retry_end(p->proxy->upstream);
+    p->in_budget = false;
+    if (!p->trying)
+        return;
+    p->trying = false;
+    upstream_close(&p->try, err);
+}
+
+/* ---- judging ---- */
+
+static bool is_broken_off(enum err err)
+{
+    return err == ERR_UPSTREAM_CLOSED || err == ERR_UPSTREAM_RESET;
+}
+
+static bool may_repeat(const struct proxying *p, enum err err)
+{
+    if (p->body_lost)
+        return false;
+    if (err_info(err)->retryable)
+        return true;
+    return is_broken_off(err) && method_is_idempotent(p->x->request->method) && p->x->request->upgrade.len == 0;
+}
+
+static uint64_t backoff_ms(struct proxying *p)
+{
+    const struct upstream_conf *conf = upstream_settings(p->proxy->upstream);
+    uint64_t ceiling = (uint64_t)conf->retry.backoff_ms << MIN(p->x->record.retries, 16);
+    ceiling = MIN(ceiling, (uint64_t)conf->retry.backoff_max_ms);
+    return ceiling ? rng_below(&p->x->worker->rng, (uint32_t)ceiling + 1) : 0;
+}
+
+static void retry_now_or_later(struct proxying *p, uint64_t delay_ms)
+{
+    body_rewind(p);
+    if (delay_ms == 0) {
+        attempt_open(p);
+        return;
+    }
+    p->retry_at_ms = p->x->worker->loop.now_ms + delay_ms;
+    exchange_set_alarm(p->x, p->retry_at_ms);
+}
+
+void attempt_failed(struct proxying *p, enum err err)
+{
+    struct exchange *x = p->x;
+    const struct upstream_conf *conf = upstream_settings(p->proxy->upstream);
+    bool repeatable = may_repeat(p, err);
+    bool stale = p->try.stream && p->try.stream->reused && (is_broken_off(err) || err == ERR_UPSTREAM_UNSENT);
+    if (!stale && p->try.target)
+        tried_add(&p->tried, p->try.target);
+    attempt_close(p, err);
+    if (repeatable && stale && p->stale_tries < STALE_TRIES_MAX) {
+        p->insist_fresh = ++p->stale_tries == STALE_TRIES_MAX;
+        x->record.tries--;
+        retry_now_or_later(p, 0);
+        return;
+    }
+    unsigned spent = x->record.retries + 1u;
+    if (repeatable && spent < (uint64_t)conf->retry.attempts && upstream_retry_begin(p->proxy->upstream)) {
+        p->in_budget = true;
+        uint64_t delay = backoff_ms(p);
+        x->record.retries++;
+        retry_now_or_later(p, delay);
+        return;
+    }
+    exchange_fail(x, err, SLICE_EMPTY);
+}

@@ -1,0 +1,116 @@
+/*
+ * The request's body on its way to the service.  What is taken from the exchange is copied into a bounded replay first, so that another try can send it again; a body that is known to be longer
+ * than the replay is never copied: it is not sent before the head has reached the kernel, and from then on there is no other try.
+ */
+#include "base/assert.h"
+#include "base/memory.h"
+#include "exchange/worker.h"
+#include "handlers/proxy/proxy.h"
+
+void body_init(struct proxying *p)
+{
+    struct memory *memory = &p->x->worker->memory;
+    pipe_init(&p->replay, memory, REPLAY_BYTES_MAX);
+    pipe_init(&p->feed, memory, UINT32_MAX);
+    p->replayable = p->x->request->body_length <= REPLAY_BYTES_MAX;
+}
+
+void body_done(struct proxying *p)
+{
+    pipe_done(&p->replay);
+    pipe_done(&p->feed);
+}
+
+/* Copies what `from` holds behind what `to` holds. False without memory; `to` is then of no use. */
+static bool copy_bytes(const struct pipe *from, struct pipe *to)
+{
+    struct iovec iov[64];
+    int count = pipe_peek(from, iov, (int)ARRAY_LEN(iov), SIZE_MAX);
+    size_t copied = 0;
+    for (int i = 0; i < count; i++) {
+        if (pipe_append(to, iov[i].iov_base, iov[i].iov_len) < 0)
+            return false;
+        copied += iov[i].iov_len;
+    }
+    return copied == from->bytes;
+}
+
+static void give_up_replay(struct proxying *p)
+{
+    p->replayable = false;
+    p->body_lost = p->body_lost || p->replay.total > 0;
+    pipe_done(&p->replay);
+    pipe_init(&p->replay, &p->x->worker->memory, REPLAY_BYTES_MAX);
+}
+
+void body_rewind(struct proxying *p)
+{
+    pipe_done(&p->feed);
+    pipe_init(&p->feed, &p->x->worker->memory, UINT32_MAX);
+    if (p->replay.bytes == 0 && !p->body_end_taken)
+        return;
+    if (!copy_bytes(&p->replay, &p->feed)) {
+        pipe_cut(&p->feed, ERR_MEMORY);
+        return;
+    }
+    if (p->body_end_taken)
+        pipe_finish(&p->feed, p->x->body->trailers);
+}
+
+static void await_response(struct proxying *p)
+{
+    struct exchange *x = p->x;
+    if (p->accepted || x->tunnel)
+        return;
+    int64_t timeout = upstream_settings(p->proxy->upstream)->timeouts.response_timeout_ms;
+    p->response_deadline_ms = timeout ? x->worker->loop.now_ms + (uint64_t)timeout : 0;
+    exchange_set_alarm(x, p->response_deadline_ms);
+}
+
+/* True once a later try has caught up with the live body. */
+static bool send_feed(struct proxying *p)
+{
+    if (p->feed.bytes == 0 && p->feed.end == PIPE_OPEN)
+        return true;
+    enum sent sent = stream_send_body(p->try.stream, &p->feed);
+    if (sent == SENT && p->feed.end == PIPE_ENDED)
+        await_response(p);
+    return sent == EMPTY;
+}
+
+/* Takes copies of what is about to be sent. False when it must not be sent yet. */
+static bool keep_for_replay(struct proxying *p, struct pipe *body)
+{
+    if (p->replayable && body->bytes > 0) {
+        if (body->bytes > pipe_room(&p->replay) || body->kernel_bytes > 0 || !copy_bytes(body, &p->replay))
+            give_up_replay(p);
+    }
+    return p->replayable || !p->try.stream->unsent;
+}
+
+void body_send(struct proxying *p)
+{
+    struct exchange *x = p->x;
+    struct pipe *body = exchange_body(x);
+    if (!p->trying || p->try.stream->sent_cut || p->try.stream->end_sent || !p->try.stream->head_sent)
+        return;
+    if (!send_feed(p) || p->body_end_taken)
+        return;
+    uint32_t before = body->bytes;
+    if (before == 0 && body->end == PIPE_OPEN)
+        return;
+    /* What the codec leaves in the pipe would be copied a second time: only what is sent whole is replayed. */
+    if (!keep_for_replay(p, body))
+        return;
+    enum sent sent = stream_send_body(p->try.stream, body);
+    if (sent == BLOCKED && body->bytes > 0 && p->replayable)
+        give_up_replay(p);
+    if (sent == SENT && body->end == PIPE_ENDED) {
+        p->body_end_taken = true;
+        await_response(p);
+    }
+    if (body->bytes < before) {
+        p->body_lost = p->body_lost || !p->replayable;
+        exchange_body_taken(x);
+    }
+}

@@ -1,0 +1,90 @@
+/*
+ * The proxy handler: sends the request to a target of an upstream and hands its answer back.
+ *
+ *      proxy.c    the handler: settings, start, events
+ *      attempt.c  one try after the other: open, judge a failure, retry
+ *      body.c     the request's body, with a bounded replay for the next try
+ *      target.c   the path and host that the service sees
+ *
+ * An answer is *accepted* when its final head is handed to the spine; retries end there, or once more of the body has gone out than the replay holds.  No one else in the program
+ * retries.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/pipe.h"
+#include "exchange/exchange.h"
+#include "upstream/upstream.h"
+
+enum {
+    REPLAY_BYTES_MAX = 65536, /* of a request body that a further try may need */
+    STALE_TRIES_MAX = 2,      /* reused connections that the service had closed, before we insist on a fresh one */
+};
+
+enum host_mode { HOST_PRESERVE, HOST_TARGET, HOST_LITERAL };
+
+struct path_part {
+    struct slice text;    /* literal, or a capture's name */
+    bool capture, rest;   /* `{name...}` keeps its slashes */
+};
+
+struct proxy_conf {
+    struct conf_ref upstream;
+    const char *path;
+    const char *host;
+};
+extern const struct conf_struct proxy_schema;
+
+/* Loaded: immutable. */
+struct proxy {
+    struct upstream *upstream; /* held */
+    struct path_part *parts;   /* NULL: the path stays as it is */
+    unsigned part_count;
+    enum host_mode host_mode;
+    struct slice host;
+};
+
+struct interim {
+    struct interim *next;
+    const struct message *head;
+};
+
+enum attempt_event { ATTEMPT_HEAD = 1, ATTEMPT_BODY = 2, ATTEMPT_ROOM = 4, ATTEMPT_RESET = 8, ATTEMPT_WRITTEN = 16 };
+
+/* State in the exchange's arena. One attempt at a time. */
+struct proxying {
+    struct exchange *x;
+    const struct proxy *proxy;
+    struct message head;        /* the request as the service gets it */
+    struct upstream_try try;
+    struct tried tried;
+    struct interim *interims, **interims_end;
+    struct pipe replay;         /* copies of what was taken from the body */
+    struct pipe feed;           /* a later try sends this first */
+    uint64_t response_deadline_ms, retry_at_ms; /* 0: not waiting for it */
+    uint8_t events;             /* enum attempt_event */
+    uint8_t stale_tries;
+    bool trying;                /* `try` is open */
+    bool accepted;
+    bool replayable;            /* what is taken from the body is kept in `replay` */
+    bool body_lost;             /* something was taken that is not in `replay`: there is no other try */
+    bool body_end_taken;
+    bool counted;               /* upstream_request_begin was called */
+    bool in_budget;             /* upstream_retry_begin said yes for this try */
+    bool insist_fresh;
+};
+
+/* attempt.c */
+void attempt_open(struct proxying *p);
+void attempt_failed(struct proxying *p, enum err err);
+void attempt_close(struct proxying *p, enum err err);
+/* body.c */
+void body_init(struct proxying *p);
+void body_done(struct proxying *p);
+void body_rewind(struct proxying *p); /* for the next try */
+void body_send(struct proxying *p);
+/* target.c: compiled when the configuration loads */
+int target_compile(struct conf *conf, const struct conf_node *node, const struct proxy_conf *settings, struct proxy *ret_proxy);
+MUST_USE int target_shape(struct proxying *p);
