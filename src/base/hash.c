@@ -83,7 +83,7 @@ uint64_t hash_bytes(struct slice bytes)
 uint64_t hash_stable(struct slice bytes, uint64_t seed)
 {
     const uint64_t odd = 0x9e3779b97f4a7c15ull;
-    uint64_t h = hash_mix(seed + odd) ^ (uint64_t)bytes.len * odd;
+    uint64_t h = hash_mix(seed ^ 0x2545f4914f6cdd1dull) ^ (uint64_t)bytes.len * odd;
     size_t whole = bytes.len & ~(size_t)7;
     for (size_t i = 0; i < whole; i += 8)
         h = rotl(h ^ hash_mix(load_le(bytes.at + i) + odd), 29) * odd;

@@ -76,3 +76,4 @@ void json_put_number(struct json_out *out, double value);                       
 void json_put_bool(struct json_out *out, bool value);
 void json_put_null(struct json_out *out);
 void json_put_raw(struct json_out *out, struct slice json);                     /* a value that is JSON already */
+void json_put(struct json_out *out, const struct json *value);                  /* as it was read, numbers to the digit */

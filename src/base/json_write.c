@@ -195,3 +195,46 @@ void json_put_raw(struct json_out *out, struct slice json)
 {
     put_value(out, json.at, json.len);
 }
+
+/* A string's text is still escaped as it came, so it needs its quotes only. */
+static void put_text_quoted(struct json_out *out, struct slice text)
+{
+    put_gap(out);
+    put(out, "\"", 1);
+    put(out, text.at, text.len);
+    put(out, "\"", 1);
+    out->comma = true;
+}
+
+/* The recursion is as deep as the reader's depth_max let the tape be. */
+void json_put(struct json_out *out, const struct json *value)
+{
+    bool object = value->kind == JSON_OBJECT;
+    switch ((enum json_kind)value->kind) {
+    case JSON_NULL:
+        json_put_null(out);
+        return;
+    case JSON_FALSE:
+    case JSON_TRUE:
+        json_put_bool(out, value->kind == JSON_TRUE);
+        return;
+    case JSON_NUMBER:
+        json_put_raw(out, value->text);
+        return;
+    case JSON_STRING:
+        put_text_quoted(out, value->text);
+        return;
+    case JSON_ARRAY:
+    case JSON_OBJECT:
+        break;
+    }
+    json_open(out, object ? '{' : '[');
+    for (const struct json *member = json_first(value); member != NULL; member = json_next(value, member)) {
+        if (object) {
+            json_name_slice(out, member->text);
+            member++;
+        }
+        json_put(out, member);
+    }
+    json_close(out, object ? '}' : ']');
+}
