@@ -101,6 +101,8 @@ void exchange_fail(struct exchange *x, enum err err, struct slice detail)
     struct slice type = form == REPLY_TEXT ? SLICE("text/plain; charset=utf-8") : SLICE("application/problem+json");
     if (!body.at || exchange_reply(x, status, type, body) < 0)
         reply_bare(x, status);
+    if (err == ERR_METHOD_NOT_ALLOWED && fields_set_id(&x->response.fields, x->arena, FIELD_ALLOW, x->allow) < 0)
+        reply_bare(x, status);
 }
 
 void exchange_respond(struct exchange *x, const struct message *head, struct pipe *source)

@@ -162,7 +162,7 @@ int exchange_begin(struct worker *worker, struct stream *down, struct plan *plan
     x->body = &down->in;
     x->record.err = (uint8_t)err;
     if (plan) {
-        plan_hold(plan);
+        plan_pin(plan, worker);
         x->plan = plan;
     }
     down->user = x;
@@ -186,6 +186,12 @@ static void begin(struct exchange *x)
 {
     enum err err = x->record.err;
     x->acting = (uint8_t)exchange_policy_count(x);
+    if (!x->plan && err == ERR_NONE && x->request->target_form == TARGET_ASTERISK) {
+        /* OPTIONS *: about the server as a whole (RFC 9110 9.3.7); we are it. */
+        if (exchange_reply(x, 204, SLICE_EMPTY, SLICE_EMPTY) < 0)
+            exchange_fail(x, ERR_MEMORY, SLICE_EMPTY);
+        return;
+    }
     if (!x->plan) {
         exchange_fail(x, err == ERR_NONE ? ERR_NO_ROUTE : err, SLICE_EMPTY);
         return;
@@ -279,7 +285,7 @@ static void finish(struct exchange *x)
     list_unlink(&x->link);
     worker->exchange_count--;
     if (x->plan)
-        plan_drop(x->plan);
+        plan_unpin(x->plan, worker);
     x->magic = 0;
     release_down(worker, x->down);
     if (worker->on_exchange_end)

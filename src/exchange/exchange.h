@@ -64,7 +64,7 @@ struct exchange {
     struct stream *down;
     struct message *request; /* down->head: policies shape it in place */
     struct message response; /* the final one, once there is one */
-    struct plan *plan;       /* held; NULL for a request that met no route */
+    struct plan *plan;       /* pinned; NULL for a request that met no route */
     struct cursor cursor[DIR_COUNT];
     struct stage *stages[DIR_COUNT]; /* policies that take the body, in the order it flows */
     void **states;           /* of policies, by index */
@@ -72,6 +72,7 @@ struct exchange {
     struct pipe *source;     /* where the response's body comes from: the handler's pipe or local_body */
     struct pipe local_body;
     struct capture *captures; /* of the route's pattern, in the arena */
+    struct slice allow;       /* with ERR_METHOD_NOT_ALLOWED: what the route takes */
     uint8_t capture_count;
     uint8_t started;         /* policies whose request on_head was called */
     uint8_t acting;          /* whose hook is running: a policy's index, or the plan's policy_count for the handler and the spine */
@@ -96,7 +97,7 @@ struct exchange {
 
 /* ---- for serve/ ---- */
 
-/* Takes over the stream and its arena. `plan` (a reference is taken) may be NULL: then `err` says what to answer (ERR_NO_ROUTE, a parse error ...).
+/* Takes over the stream and its arena. `plan` (pinned) may be NULL: then `err` says what to answer (ERR_NO_ROUTE, a parse error ...).
  * -ERR_MEMORY: the stream was reset and released. Captures are set by the caller between begin and the next run phase. */
 MUST_USE int exchange_begin(struct worker *worker, struct stream *down, struct plan *plan, enum err err, struct exchange **ret_x);
 /* Ends it now, cutting what is not complete (worker shutdown). */

@@ -1,10 +1,9 @@
 /*
- * Holding, attaching and letting go of plans.
+ * Holding, attaching, pinning and letting go of plans.
  */
 #include "exchange/plan.h"
 
 #include "base/assert.h"
-#include "base/err.h"
 #include "exchange/handler.h"
 #include "exchange/policy.h"
 #include "exchange/worker.h"
@@ -26,9 +25,8 @@ static void detach_policies(struct plan *plan, struct worker *worker, unsigned c
     }
 }
 
-int plan_attach(struct plan *plan, struct worker *worker)
+static int attach_parts(struct plan *plan, struct worker *worker)
 {
-    ENSURE(worker->index < plan->workers);
     for (unsigned i = 0; i < plan->policy_count; i++) {
         struct plan_policy *p = &plan->policies[i];
         int rc = p->type->attach ? p->type->attach(p->data, worker, &p->per_worker[worker->index]) : 0;
@@ -44,9 +42,51 @@ int plan_attach(struct plan *plan, struct worker *worker)
     return rc;
 }
 
-void plan_detach(struct plan *plan, struct worker *worker)
+int plan_attach(struct plan *plan, struct worker *worker)
 {
+    ENSURE(worker->index < plan->workers);
+    struct plan_local *local = &plan->locals[worker->index];
+    if (!local->attached) {
+        int rc = attach_parts(plan, worker);
+        if (rc < 0)
+            return rc;
+        local->attached = true;
+        plan_hold(plan);
+    }
+    local->snapshots++;
+    return 0;
+}
+
+static void detach_if_unused(struct plan *plan, struct worker *worker)
+{
+    struct plan_local *local = &plan->locals[worker->index];
+    if (!local->attached || local->pins > 0 || local->snapshots > 0)
+        return;
+    local->attached = false;
     if (plan->handler->detach)
         plan->handler->detach(plan->handler_data, worker, plan->handler_per_worker[worker->index]);
     detach_policies(plan, worker, plan->policy_count);
+    plan_drop(plan);
+}
+
+void plan_retire(struct plan *plan, struct worker *worker)
+{
+    struct plan_local *local = &plan->locals[worker->index];
+    ENSURE(local->snapshots > 0);
+    local->snapshots--;
+    detach_if_unused(plan, worker);
+}
+
+void plan_pin(struct plan *plan, struct worker *worker)
+{
+    ENSURE(plan->locals[worker->index].attached);
+    plan->locals[worker->index].pins++;
+}
+
+void plan_unpin(struct plan *plan, struct worker *worker)
+{
+    struct plan_local *local = &plan->locals[worker->index];
+    ENSURE(local->pins > 0);
+    if (--local->pins == 0)
+        detach_if_unused(plan, worker);
 }

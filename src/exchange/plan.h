@@ -1,6 +1,8 @@
 /*
- * A plan is what a route compiles to: policies in order and one handler, with their loaded data.  Immutable and counted; an exchange holds
- * the plan it started with, so a reload never changes a request in flight.
+ * A plan is what a route compiles to: policies in order and one handler, with their loaded data.  Immutable and counted.
+ *
+ * A worker that a snapshot brings the plan to holds one reference while it may use it; an exchange pins it in its worker's own counter, so that a request touches no line that
+ * another worker writes, and a reload never changes a request in flight: what was retired is taken down with its last pin.
  */
 #pragma once
 
@@ -8,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/err.h"
 #include "base/slice.h"
 
 struct policy_type;
@@ -26,6 +29,13 @@ struct plan_policy {
 
 struct forwarding_conf;
 
+/* A worker's part; touched by that worker alone. */
+struct plan_local {
+    _Alignas(64) uint32_t pins; /* exchanges on it now */
+    uint32_t snapshots;         /* in force on this worker that hold it: 0 or 1, 2 while one takes the other's place */
+    bool attached;
+};
+
 struct plan {
     atomic_uint refs;
     const char *route;          /* its name, or its pattern */
@@ -40,9 +50,10 @@ struct plan {
     int64_t exchange_timeout_ms; /* whole exchange; 0 none */
     struct series *requests[STATUS_CLASSES]; /* by class, [0] for none; may be NULL */
     struct series *latency;
+    struct plan_local *locals; /* one a worker, the control thread's included */
     unsigned workers;
     struct conf *conf;           /* held: owner of all strings */
-    void (*free)(struct plan *plan); /* control's; called with the last reference, on whichever thread dropped it */
+    void (*free)(struct plan *plan); /* control's; called with the last reference, on whichever thread dropped it: passes it to the control thread */
     void *owner;                 /* control's own */
 };
 
@@ -51,6 +62,10 @@ static inline void plan_hold(struct plan *plan)
     atomic_fetch_add_explicit(&plan->refs, 1, memory_order_relaxed);
 }
 void plan_drop(struct plan *plan);
-/* On the worker: builds and takes down what policies and handler need there. */
-int plan_attach(struct plan *plan, struct worker *worker);
-void plan_detach(struct plan *plan, struct worker *worker);
+/* On the worker: a snapshot with this plan comes into force; the first builds what policies and handler need here. 0 or -ERR_x: then nothing was changed. */
+MUST_USE int plan_attach(struct plan *plan, struct worker *worker);
+/* On the worker: a snapshot with this plan goes. What attach built is taken down now or with the last pin. */
+void plan_retire(struct plan *plan, struct worker *worker);
+/* On the worker: an exchange begins and ends on it. */
+void plan_pin(struct plan *plan, struct worker *worker);
+void plan_unpin(struct plan *plan, struct worker *worker);

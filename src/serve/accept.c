@@ -1,0 +1,110 @@
+/*
+ * Accepting: in batches, pausing at the connection limit and when descriptors run out, and stopping without losing what the kernel has queued.
+ */
+#include <errno.h>
+
+#include "base/assert.h"
+#include "base/sys.h"
+#include "exchange/worker.h"
+#include "http/h1/h1.h"
+#include "observe/log.h"
+#include "serve/serving.h"
+
+enum {
+    ACCEPT_BATCH = 64, /* one event's share; the level-triggered socket reports again */
+    PAUSE_MS = 50,     /* between looks whether there is room again */
+};
+
+static bool at_limit(const struct server *server)
+{
+    const struct serve_shared *shared = server->shared;
+    return shared->connections_max && atomic_load_explicit(&shared->connections, memory_order_relaxed) >= shared->connections_max;
+}
+
+static void pause_accepting(struct server *server)
+{
+    if (server->paused)
+        return;
+    server->paused = true;
+    loop_unwatch(&server->worker->loop, &server->io);
+    timer_set(&server->worker->loop, &server->pause_timer, server->worker->loop.now_ms + PAUSE_MS);
+}
+
+void accept_resume(struct server *server)
+{
+    if (!server->paused || server->stopping || at_limit(server))
+        return;
+    server->paused = false;
+    timer_clear(&server->worker->loop, &server->pause_timer);
+    if (loop_watch(&server->worker->loop, &server->io, IO_LEVEL_READ) < 0)
+        pause_accepting(server);
+}
+
+void accept_on_pause_over(struct timer *timer)
+{
+    struct server *server = container_of(timer, struct server, pause_timer);
+    accept_resume(server);
+    if (server->paused && !server->stopping)
+        timer_set(&server->worker->loop, timer, server->worker->loop.now_ms + PAUSE_MS);
+}
+
+static void serve_connection(struct server *server, int fd, const struct sockaddr *sockaddr, socklen_t len)
+{
+    struct address peer;
+    address_from_sockaddr(sockaddr, len, &peer);
+    address_unmap(&peer);
+    if (server->address.family == AF_UNIX)
+        peer.family = AF_UNIX;
+    server->connections++;
+    server->worker->connection_count++;
+    atomic_fetch_add_explicit(&server->shared->connections, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&server->shared->accepted, 1, memory_order_relaxed);
+    struct h1_conn *conn = h1_serve(&server->worker->loop, fd, &peer, &server->address, &server->host, &server->limits);
+    if (!conn) {
+        atomic_fetch_add_explicit(&server->shared->accept_errors, 1, memory_order_relaxed);
+        server_connection_ended(server);
+        return;
+    }
+    list_push_back(&server->conns, h1_link(conn));
+}
+
+/* Returns false when there is nothing more to accept now. */
+static bool accept_one(struct server *server)
+{
+    struct sockaddr_storage storage;
+    socklen_t len = sizeof(storage);
+    int fd = sys->accept(server->io.fd, (struct sockaddr *)&storage, &len);
+    if (fd >= 0) {
+        serve_connection(server, fd, (struct sockaddr *)&storage, len);
+        return true;
+    }
+    if (errno == EAGAIN || errno == EWOULDBLOCK)
+        return false;
+    if (errno == EINTR || errno == ECONNABORTED || errno == EPROTO || errno == EPERM)
+        return true;
+    atomic_fetch_add_explicit(&server->shared->accept_errors, 1, memory_order_relaxed);
+    log_warning("accept", "cannot accept on descriptor %d: %s; pausing", server->io.fd, strerror(errno));
+    if (!server->stopping)
+        pause_accepting(server);
+    return false;
+}
+
+void accept_on_ready(struct io *io)
+{
+    struct server *server = container_of(io, struct server, io);
+    for (int i = 0; i < ACCEPT_BATCH; i++) {
+        if (at_limit(server)) {
+            log_notice("connection_limit", "at the limit of %u connections: accepting pauses", server->shared->connections_max);
+            pause_accepting(server);
+            return;
+        }
+        if (!accept_one(server))
+            return;
+    }
+}
+
+void accept_rest(struct server *server)
+{
+    while (accept_one(server)) {
+    }
+}

@@ -1,0 +1,136 @@
+/*
+ * The life of a server: start, new settings, stop.  It outlives its connections by reference count and frees itself at the end of the turn in which the last one ended.
+ */
+#include "serve/server.h"
+
+#include "base/assert.h"
+#include "base/sys.h"
+#include "conf/conf.h"
+#include "exchange/worker.h"
+#include "http/h1/h1.h"
+#include "route/router.h"
+#include "serve/serving.h"
+
+static void free_server(struct task *task)
+{
+    struct server *server = container_of(task, struct server, free_task);
+    ENSURE(server->connections == 0 && list_empty(&server->conns));
+    server->magic = 0;
+    router_drop(server->router);
+    conf_free(server->conf);
+    sys->free(server);
+}
+
+static void free_when_unused(struct server *server)
+{
+    if (server->stopping && server->connections == 0)
+        loop_defer(&server->worker->loop, &server->free_task, PHASE_RECLAIM);
+}
+
+void server_connection_ended(struct server *server)
+{
+    MAGIC_CHECK(server, SERVER_MAGIC);
+    ENSURE(server->connections > 0);
+    server->connections--;
+    server->worker->connection_count--;
+    atomic_fetch_sub_explicit(&server->shared->connections, 1, memory_order_relaxed);
+    accept_resume(server);
+    free_when_unused(server);
+}
+
+static void on_connection_end(struct stream_host *host)
+{
+    server_connection_ended(container_of(host, struct server, host));
+}
+
+static void take_settings(struct server *server, const struct server_settings *settings)
+{
+    server->limits = settings->limits;
+    server->forwarding = settings->forwarding;
+    server->router = router_hold(settings->router);
+    server->conf = conf_hold(settings->conf);
+}
+
+int server_start(struct worker *worker, int fd, const struct address *address, struct serve_shared *shared,
+                 const struct server_settings *settings, struct server **ret_server)
+{
+    struct server *server = mem_zalloc(sizeof(*server));
+    if (!server) {
+        sys->close(fd);
+        return -ERR_MEMORY;
+    }
+    server->magic = SERVER_MAGIC;
+    server->worker = worker;
+    server->shared = shared;
+    server->address = *address;
+    server->host = (struct stream_host){ .on_request = dispatch_request, .on_connection_end = on_connection_end };
+    list_init(&server->conns);
+    timer_init(&server->pause_timer, accept_on_pause_over);
+    task_init(&server->free_task, free_server);
+    io_init(&server->io, fd, accept_on_ready);
+    int rc = loop_watch(&worker->loop, &server->io, IO_LEVEL_READ);
+    if (rc < 0) {
+        sys->close(fd);
+        sys->free(server);
+        return rc;
+    }
+    take_settings(server, settings);
+    *ret_server = server;
+    return 0;
+}
+
+void server_update(struct server *server, const struct server_settings *settings)
+{
+    MAGIC_CHECK(server, SERVER_MAGIC);
+    struct router *old_router = server->router;
+    struct conf *old_conf = server->conf;
+    take_settings(server, settings);
+    router_drop(old_router);
+    conf_free(old_conf);
+}
+
+void server_stop(struct server *server, enum server_stop how)
+{
+    MAGIC_CHECK(server, SERVER_MAGIC);
+    ENSURE(!server->stopping);
+    server->stopping = true;
+    server->host.draining = true;
+    timer_clear(&server->worker->loop, &server->pause_timer);
+    if (how == STOP_LISTENING)
+        accept_rest(server);
+    if (!server->paused)
+        loop_unwatch(&server->worker->loop, &server->io); /* the socket may live on in another process */
+    loop_close(&server->worker->loop, &server->io);
+    LIST_FOR_EACH(link, &server->conns)
+    {
+        h1_drain(h1_from_link(link), false);
+    }
+    free_when_unused(server);
+}
+
+/* The codec unlinks a connection that it closes, so the next one is looked up first. */
+static void for_each_connection(struct server *server, void (*act)(struct h1_conn *conn))
+{
+    struct link *next;
+    for (struct link *link = server->conns.next; link != &server->conns; link = next) {
+        next = link->next;
+        act(h1_from_link(link));
+    }
+}
+
+static void drain_now(struct h1_conn *conn)
+{
+    h1_drain(conn, true);
+}
+
+void server_close_idle(struct server *server)
+{
+    MAGIC_CHECK(server, SERVER_MAGIC);
+    for_each_connection(server, drain_now);
+}
+
+void server_close_all(struct server *server)
+{
+    MAGIC_CHECK(server, SERVER_MAGIC);
+    for_each_connection(server, h1_close);
+}

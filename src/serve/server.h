@@ -1,0 +1,55 @@
+/*
+ * A server: one listening socket on one worker, and the client connections it accepted.
+ *
+ *      accept -> h1_serve (codec) -> on_request -> router -> exchange_begin
+ *
+ * The socket is level-triggered, so that another process may take over the same one.  Accepting pauses while the process is at its connection limit or out of descriptors.
+ *
+ * Owner: control makes it by letter on the worker; after server_stop it frees itself with its last connection. One worker.
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "base/err.h"
+#include "base/list.h"
+#include "http/stream.h"
+#include "loop/loop.h"
+#include "net/address.h"
+
+struct conf;
+struct forwarding_conf;
+struct router;
+struct server;
+struct worker;
+
+/* Shared by all servers of the process. */
+struct serve_shared {
+    atomic_uint connections;
+    atomic_ullong accepted, accept_errors, refused; /* refused: answered 503 by the shedding ladder */
+    unsigned connections_max;
+};
+
+/* What a snapshot says of a listener; copied. The router and the conf are held by the server while they are in force. */
+struct server_settings {
+    struct http_limits limits;
+    const struct forwarding_conf *forwarding;
+    struct router *router;
+    struct conf *conf; /* owner of `forwarding` */
+};
+
+/* Takes the descriptor over (closed on failure). -ERR_MEMORY, -ERR_SYSTEM. */
+MUST_USE int server_start(struct worker *worker, int fd, const struct address *address, struct serve_shared *shared,
+                          const struct server_settings *settings, struct server **ret_server);
+/* A new snapshot: what is in progress keeps its route, the next request sees the new one. No connection is closed. */
+void server_update(struct server *server, const struct server_settings *settings);
+enum server_stop {
+    STOP_LISTENING, /* the listener went: accept what is queued, close, let connections go on until their next answer */
+    STOP_HANDED,    /* another process serves the socket now: leave what is queued to it */
+};
+void server_stop(struct server *server, enum server_stop how);
+/* While stopping: close idle connections now. */
+void server_close_idle(struct server *server);
+/* The drain limit is over: close everything. */
+void server_close_all(struct server *server);

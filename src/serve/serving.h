@@ -1,0 +1,40 @@
+/*
+ * What the files of this room share.
+ *
+ *      accept.c    the listening socket
+ *      server.c    life of a server and its connections
+ *      dispatch.c  a request head to a route to an exchange
+ */
+#pragma once
+
+#include "serve/server.h"
+
+enum { SERVER_MAGIC = 0x53525652 }; /* "SRVR" */
+
+struct server {
+    uint32_t magic;
+    struct worker *worker;
+    struct serve_shared *shared;
+    struct address address;
+    struct io io;
+    struct timer pause_timer;
+    struct task free_task;
+    struct stream_host host;
+    struct http_limits limits;
+    const struct forwarding_conf *forwarding;
+    struct router *router;
+    struct conf *conf;
+    struct link conns; /* h1_link of each */
+    unsigned connections;
+    bool paused, stopping;
+};
+
+/* accept.c */
+void accept_on_ready(struct io *io);
+void accept_on_pause_over(struct timer *timer);
+void accept_resume(struct server *server);
+void accept_rest(struct server *server);
+/* server.c */
+void server_connection_ended(struct server *server);
+/* dispatch.c */
+void dispatch_request(struct stream_host *host, struct stream *stream, enum err err);
