@@ -9,7 +9,7 @@
  * C representation by kind, at `offset` of the struct that holds it:
  *      BOOL      bool
  *      INT       int64_t       (min, max)
- *      NUMBER    double
+ *      NUMBER    double        (min, max; without both any)
  *      BYTES     int64_t       bytes: "64KiB", "10MB", "1GiB", 4096, min, max
  *      DURATION  int64_t       milliseconds: "250ms", "30s", "5m", "1h", "1d"; "0" or "off" is 0 where min is 0
  *      PERCENT   double        0 to 100: "20%", 20
@@ -20,8 +20,12 @@
  *      LIST      struct conf_list, items of `item`; a single item without a list is taken as a list of one when CONF_LONE is set
  *      MAP       struct conf_list whose items each begin with `const char *key`, then the value of `item` at the next 8-byte boundary (conf_entry)
  *      STRUCT    the struct itself, embedded; or with CONF_POINTER a pointer to it, NULL when absent
- *      UNION     struct conf_choice: a mapping with exactly one known name ({ jwt: {...} })
- *      REF       struct conf_ref: a name of something declared elsewhere (kind of thing in `names`), resolved by conf_resolve
+ *      UNION     struct conf_choice: a mapping with exactly one known name ({ jwt: {...} }); with CONF_INLINE that name stands among
+ *                the fields of the struct that holds the union ({ match: ..., proxy: {...} })
+ *      REF       struct conf_ref: a name of something declared elsewhere (kind of thing in `names`), resolved by conf_resolve; what
+ *                holds it stays where conf_load stored it until then
+ *
+ * A field that is null counts as left out.  Members of the root struct whose names begin with `x-` are passed by: a place for anchors.
  */
 #pragma once
 
@@ -48,6 +52,7 @@ enum conf_node_kind { NODE_NULL, NODE_SCALAR, NODE_LIST, NODE_MAP };
 struct conf_node {
     uint8_t kind;
     bool quoted; /* a scalar in quotes is a string, never a number, boolean or null */
+    bool broken; /* its mistake has been reported: loading passes it by */
     struct conf_mark mark;
     struct conf_node *key; /* NODE_SCALAR: this node's name in its map; NULL in a list */
     struct conf_node *parent;
@@ -86,6 +91,7 @@ enum conf_flags {
     CONF_POINTER = 4,  /* STRUCT: stored as a pointer, allocated when present; needed for recursion */
     CONF_NONEMPTY = 8, /* STRING, LIST, MAP */
     CONF_DECLARES = 16, /* MAP: its keys are names that REFs with the same `names` refer to */
+    CONF_INLINE = 32, /* UNION as a field: its names stand among the fields of the struct */
 };
 
 struct conf_word {
@@ -171,6 +177,12 @@ struct conf_entry {
     const struct conf_node *node;
     _Alignas(16) char value[];
 };
+/* Size of a map's entry with a value of the type, and the entry at an index. */
+size_t conf_entry_size(const struct conf_type *item);
+static inline struct conf_entry *conf_entry_at(const struct conf_list *map, const struct conf_type *item, size_t index)
+{
+    return (struct conf_entry *)((char *)map->items + index * conf_entry_size(item));
+}
 
 /* ---- loading ---- */
 
