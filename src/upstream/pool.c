@@ -1,0 +1,286 @@
+/*
+ * Connections to one target, on one worker.
+ *
+ * Idle ones are a stack: the one used last is used next, so that under light load the rest grow old and are closed.  One timer for the whole upstream looks at the bottoms of the
+ * stacks; it is armed when the first connection is parked, never when a connection is used, and sleeps a while longer than the first deadline so that many deadlines share a wake-up.
+ *
+ * Every connection is counted on its target for as long as it is open, which is also what max_connections_per_target limits.
+ */
+#include "base/assert.h"
+#include "base/hash.h"
+#include "base/sys.h"
+#include "upstream/state.h"
+
+enum {
+    BUCKETS_FIRST = 8,
+    IDLE_TIMER_SLACK_SHIFT = 4, /* idle connections may outlive their time by a sixteenth of it */
+};
+
+static void on_idle(struct h1_conn *conn, void *owner);
+static void on_closed(struct h1_conn *conn, void *owner);
+static const struct h1_client_owner pool_owner = { .on_idle = on_idle, .on_closed = on_closed };
+
+static int reuse(struct target_pool *pool, const struct opening *opening, struct stream **ret_stream);
+static int connect_new(struct target_pool *pool, const struct opening *opening, struct stream **ret_stream);
+static void park(struct target_pool *pool, struct h1_conn *conn);
+static void unpark(struct target_pool *pool, struct h1_conn *conn);
+static bool may_park(const struct target_pool *pool);
+static void close_idle(struct target_pool *pool, uint64_t since_ms);
+static struct target_pool *pool_find(const struct upstream_worker *w, const struct target *target);
+static bool make_room(struct upstream_worker *w);
+static void pool_drop(struct target_pool *pool);
+
+static uint64_t bucket_of(const struct upstream_worker *w, const struct target *target)
+{
+    return hash_mix((uintptr_t)target) & (w->bucket_count - 1);
+}
+
+struct target_pool *pool_get(struct upstream_worker *w, struct target *target)
+{
+    struct target_pool *pool = pool_find(w, target);
+    if (pool)
+        return pool;
+    pool = make_room(w) ? mem_zalloc(sizeof *pool) : NULL;
+    if (!pool)
+        return NULL;
+    pool->owner = w;
+    pool->target = target_hold(target);
+    list_init(&pool->parked_link);
+    list_init(&pool->idle);
+    struct target_pool **bucket = &w->buckets[bucket_of(w, target)];
+    pool->next = *bucket;
+    *bucket = pool;
+    w->pool_count++;
+    return pool;
+}
+
+int pool_open(struct target_pool *pool, const struct opening *opening, struct stream **ret_stream)
+{
+    int r = opening->fresh ? -ERR_UPSTREAM_UNSENT : reuse(pool, opening, ret_stream);
+    return r == -ERR_UPSTREAM_UNSENT ? connect_new(pool, opening, ret_stream) : r;
+}
+
+void pools_keep_only(struct upstream_worker *w, const struct target_set *set)
+{
+    for (size_t i = 0; i < w->bucket_count; i++)
+        for (struct target_pool *pool = w->buckets[i]; pool; pool = pool->next)
+            pool->left = true;
+    for (uint32_t i = 0; set && i < set->count; i++) {
+        struct target_pool *pool = pool_find(w, set->slots[i].target);
+        if (pool)
+            pool->left = false;
+    }
+    for (size_t i = 0; i < w->bucket_count; i++) {
+        for (struct target_pool *pool = w->buckets[i], *next; pool; pool = next) {
+            pool->refs++;
+            if (pool->left)
+                close_idle(pool, UINT64_MAX);
+            next = pool->next;
+            pool_drop(pool);
+        }
+    }
+}
+
+void pools_on_idle_timer(struct timer *timer)
+{
+    struct upstream_worker *w = container_of(timer, struct upstream_worker, idle_timer);
+    uint64_t timeout_ms = (uint64_t)w->upstream->conf->timeouts.idle_timeout_ms, now_ms = w->loop->now_ms;
+    uint64_t oldest_ms = UINT64_MAX;
+    for (struct link *at = w->parked.next, *next; at != &w->parked; at = next) {
+        struct target_pool *pool = container_of(at, struct target_pool, parked_link);
+        next = at->next;
+        pool->refs++;
+        if (now_ms >= timeout_ms)
+            close_idle(pool, now_ms - timeout_ms);
+        if (pool->idle_count)
+            oldest_ms = MIN(oldest_ms, h1_idle_since_ms(h1_from_link(pool->idle.prev)));
+        pool_drop(pool);
+    }
+    if (oldest_ms != UINT64_MAX)
+        timer_set(w->loop, timer, oldest_ms + timeout_ms + (timeout_ms >> IDLE_TIMER_SLACK_SHIFT));
+}
+
+void pools_done(struct upstream_worker *w)
+{
+    ENSURE(w->pool_count == 0);
+    mem_free(w->buckets);
+}
+
+/* 0, -ERR_UPSTREAM_UNSENT when no idle connection is good, or -ERR_MEMORY. */
+static int reuse(struct target_pool *pool, const struct opening *opening, struct stream **ret_stream)
+{
+    while (!list_empty(&pool->idle)) {
+        struct h1_conn *conn = h1_from_link(pool->idle.next);
+        unpark(pool, conn);
+        int r = -ERR_UPSTREAM_UNSENT;
+        if (h1_is_usable(conn))
+            r = h1_open(conn, opening->arena, opening->events, opening->user, ret_stream);
+        if (r == 0) {
+            cell_count(&pool->owner->cell->reused);
+            return 0;
+        }
+        if (r == -ERR_MEMORY) {
+            park(pool, conn);
+            return r;
+        }
+        cell_count(&pool->owner->cell->stale);
+        h1_close(conn);
+    }
+    return -ERR_UPSTREAM_UNSENT;
+}
+
+/* Takes the permit with the count, so that no race between workers exceeds the limit. */
+static bool count_connection(const struct target_pool *pool)
+{
+    int64_t max = pool->owner->upstream->conf->max_connections_per_target;
+    atomic_uint *connections = &pool->target->connections;
+    if (atomic_fetch_add_explicit(connections, 1, memory_order_relaxed) < max || max == 0)
+        return true;
+    atomic_fetch_sub_explicit(connections, 1, memory_order_relaxed);
+    return false;
+}
+
+static int connect_new(struct target_pool *pool, const struct opening *opening, struct stream **ret_stream)
+{
+    struct upstream_worker *w = pool->owner;
+    struct upstream *upstream = w->upstream;
+    if (!count_connection(pool))
+        return -ERR_UPSTREAM_FULL;
+    struct h1_conn *conn;
+    int r = h1_connect(w->loop, &pool->target->address, (uint32_t)upstream->conf->timeouts.connect_timeout_ms, &upstream->limits,
+                       &pool_owner, pool, &conn);
+    if (r < 0) {
+        atomic_fetch_sub_explicit(&pool->target->connections, 1, memory_order_relaxed);
+        if (r != -ERR_MEMORY)
+            cell_count(&w->cell->connect_failures);
+        return r;
+    }
+    pool->refs++;
+    (void)upstream_worker_hold(w);
+    cell_count(&w->cell->connects);
+    cell_move(&w->cell->busy, 1);
+    r = h1_open(conn, opening->arena, opening->events, opening->user, ret_stream);
+    if (r < 0)
+        h1_close(conn);
+    return r;
+}
+
+static void on_idle(struct h1_conn *conn, void *owner)
+{
+    struct target_pool *pool = owner;
+    if (!may_park(pool)) {
+        h1_close(conn);
+        return;
+    }
+    if (pool->idle_count >= pool->owner->upstream->idle_max)
+        h1_close(h1_from_link(pool->idle.prev));
+    park(pool, conn);
+}
+
+static void on_closed(struct h1_conn *conn, void *owner)
+{
+    struct target_pool *pool = owner;
+    struct upstream_worker *w = pool->owner;
+    if (h1_link(conn)->next != h1_link(conn))
+        unpark(pool, conn);
+    cell_move(&w->cell->busy, -1);
+    atomic_fetch_sub_explicit(&pool->target->connections, 1, memory_order_relaxed);
+    pool_drop(pool);
+    upstream_worker_drop(w);
+}
+
+/* Where connections are limited and this one has the last permit, it goes, so that any worker may have it. */
+static bool may_park(const struct target_pool *pool)
+{
+    const struct upstream *upstream = pool->owner->upstream;
+    int64_t max = upstream->conf->max_connections_per_target;
+    if (pool->left || pool->owner->attached == 0 || upstream->idle_max == 0)
+        return false;
+    if (atomic_load_explicit(&pool->target->health, memory_order_relaxed) != TARGET_UP)
+        return false;
+    return max == 0 || upstream->workers == 1 || atomic_load_explicit(&pool->target->connections, memory_order_relaxed) < max;
+}
+
+static void park(struct target_pool *pool, struct h1_conn *conn)
+{
+    struct upstream_worker *w = pool->owner;
+    list_push_front(&pool->idle, h1_link(conn));
+    if (pool->idle_count++ == 0)
+        list_push_back(&w->parked, &pool->parked_link);
+    cell_move(&w->cell->busy, -1);
+    cell_move(&w->cell->idle, 1);
+    if (!timer_armed(&w->idle_timer))
+        timer_set(w->loop, &w->idle_timer, w->loop->now_ms + (uint64_t)w->upstream->conf->timeouts.idle_timeout_ms);
+}
+
+static void unpark(struct target_pool *pool, struct h1_conn *conn)
+{
+    struct upstream_worker *w = pool->owner;
+    ENSURE(pool->idle_count > 0);
+    list_unlink(h1_link(conn));
+    if (--pool->idle_count == 0)
+        list_unlink(&pool->parked_link);
+    cell_move(&w->cell->idle, -1);
+    cell_move(&w->cell->busy, 1);
+}
+
+/* Those idle since then or longer. The caller holds the pool. */
+static void close_idle(struct target_pool *pool, uint64_t since_ms)
+{
+    while (!list_empty(&pool->idle)) {
+        struct h1_conn *oldest = h1_from_link(pool->idle.prev);
+        if (h1_idle_since_ms(oldest) > since_ms)
+            break;
+        h1_close(oldest);
+    }
+}
+
+static struct target_pool *pool_find(const struct upstream_worker *w, const struct target *target)
+{
+    if (!w->buckets)
+        return NULL;
+    struct target_pool *pool = w->buckets[bucket_of(w, target)];
+    while (pool && pool->target != target)
+        pool = pool->next;
+    return pool;
+}
+
+/* Keeps the load under one. Failing to grow is harmless once there is a table at all. */
+static bool make_room(struct upstream_worker *w)
+{
+    if (w->pool_count < w->bucket_count)
+        return true;
+    size_t count = w->bucket_count ? w->bucket_count * 2 : BUCKETS_FIRST;
+    struct target_pool **old = w->buckets, **buckets = mem_zalloc(count * sizeof *buckets);
+    if (!buckets)
+        return old != NULL;
+    size_t old_count = w->bucket_count;
+    w->buckets = buckets;
+    w->bucket_count = count;
+    for (size_t i = 0; i < old_count; i++) {
+        for (struct target_pool *pool = old[i], *next; pool; pool = next) {
+            struct target_pool **bucket = &buckets[bucket_of(w, pool->target)];
+            next = pool->next;
+            pool->next = *bucket;
+            *bucket = pool;
+        }
+    }
+    mem_free(old);
+    return true;
+}
+
+/* A pool without connections stays for as long as its target is in the set. */
+static void pool_drop(struct target_pool *pool)
+{
+    ENSURE(pool->refs > 0);
+    if (--pool->refs > 0 || !pool->left)
+        return;
+    struct upstream_worker *w = pool->owner;
+    struct target_pool **at = &w->buckets[bucket_of(w, pool->target)];
+    while (*at != pool)
+        at = &(*at)->next;
+    *at = pool->next;
+    w->pool_count--;
+    target_drop(pool->target);
+    mem_free(pool);
+}

@@ -1,0 +1,111 @@
+/*
+ * The structs behind upstream.h, for this room alone.
+ *
+ *      upstream ---- attached[worker] ----> upstream_worker ---- buckets[target] ----> target_pool ---- idle ----> h1_conn ...
+ *         ^------------- reference ---------------'  ^------------- owner -----------------'  ^---- owner data -----'
+ *
+ * A worker part lives as long as it is attached, has a connection, or has an open try.  A pool lives as long as its target is in the worker's set, or it has a
+ * connection.  Connections always find their pool, however long they stay busy after a detach or a change of the set.
+ */
+#pragma once
+
+#include <pthread.h>
+
+#include "base/list.h"
+#include "http/h1/h1.h"
+#include "loop/loop.h"
+#include "upstream/upstream.h"
+
+/* Of one worker, written by it alone and read by any. */
+struct upstream_cell {
+    atomic_ullong connects, connect_failures, reused, stale;
+    atomic_uint idle, busy;
+};
+/* Written by all workers on every request. */
+struct upstream_budget {
+    atomic_uint active_requests, active_retries;
+};
+enum { HOT_LINE_BYTES = 64 }; /* each of those above has a cache line of its own */
+
+struct upstream {
+    atomic_uint refs;
+    unsigned workers;
+    uint32_t idle_max; /* connections that one worker parks for one target */
+    char *name;
+    const struct upstream_conf *conf;
+    struct conf *conf_owner;
+    struct http_limits limits;       /* of its connections */
+    pthread_mutex_t lock;            /* of `set` alone: control replaces it, workers take a reference when they attach */
+    struct target_set *set;
+    void *hot_block;                 /* what holds the two below */
+    struct upstream_budget *budget;
+    char *cells;                     /* HOT_LINE_BYTES apart */
+    struct upstream_worker *attached[]; /* by worker; each entry is touched by that worker alone */
+};
+
+static inline struct upstream_cell *upstream_cell(const struct upstream *upstream, unsigned worker)
+{
+    return (struct upstream_cell *)(void *)(upstream->cells + (size_t)worker * HOT_LINE_BYTES);
+}
+
+/* One writer: no locked instruction is needed. */
+static inline void cell_count(atomic_ullong *count)
+{
+    atomic_store_explicit(count, atomic_load_explicit(count, memory_order_relaxed) + 1, memory_order_relaxed);
+}
+static inline void cell_move(atomic_uint *gauge, int by)
+{
+    atomic_store_explicit(gauge, atomic_load_explicit(gauge, memory_order_relaxed) + (unsigned)by, memory_order_relaxed);
+}
+
+struct upstream_worker {
+    struct upstream *upstream; /* a reference */
+    struct loop *loop;
+    struct upstream_cell *cell;
+    unsigned worker;
+    uint32_t attached;         /* attaches not undone; 0: closing down */
+    uint32_t refs;             /* one while attached, and one for each connection and open try */
+    struct balancer balancer;
+    struct target_set *wanted; /* there was no memory for it; NULL otherwise */
+    struct target_pool **buckets;
+    size_t bucket_count, pool_count; /* bucket_count is a power of two */
+    struct link parked;        /* pools with idle connections */
+    struct timer idle_timer;   /* armed while any is idle */
+};
+
+struct target_pool {
+    struct upstream_worker *owner;
+    struct target *target;     /* a reference */
+    struct target_pool *next;  /* in its bucket */
+    struct link parked_link;   /* in owner->parked */
+    struct link idle;          /* connections, the one used last first */
+    uint32_t idle_count;
+    uint32_t refs;             /* one for each connection, and one for who walks over it */
+    bool left;                 /* its target is not in the set any more */
+};
+
+/* ---- worker.c ---- */
+
+struct upstream_worker *upstream_worker_hold(struct upstream_worker *w);
+void upstream_worker_drop(struct upstream_worker *w);
+/* Takes the set that there was no memory for, if there is one and there is memory now. */
+void upstream_worker_catch_up(struct upstream_worker *w);
+
+/* ---- pool.c ---- */
+
+struct opening {
+    struct arena *arena;
+    const struct stream_events *events;
+    void *user;
+    bool fresh;
+};
+
+/* The target's pool, made when there is none yet. NULL without memory. */
+struct target_pool *pool_get(struct upstream_worker *w, struct target *target);
+/* A stream on an idle connection, or on a new one: 0, -ERR_UPSTREAM_FULL (no permit for another connection), -ERR_CONNECT_*, -ERR_SYSTEM, -ERR_MEMORY. */
+MUST_USE int pool_open(struct target_pool *pool, const struct opening *opening, struct stream **ret_stream);
+/* Pools whose targets are not in the set close what is idle; without a set all do. */
+void pools_keep_only(struct upstream_worker *w, const struct target_set *set);
+void pools_on_idle_timer(struct timer *timer);
+/* Frees the table; ENSUREs that no pool is left. */
+void pools_done(struct upstream_worker *w);

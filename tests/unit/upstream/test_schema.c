@@ -1,0 +1,206 @@
+/*
+ * The configuration of upstreams: defaults, forms of targets, and what is refused.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "balance/algorithms/algorithms.h"
+#include "upstream/upstream.h"
+
+static struct conf *conf;
+static struct upstream_conf loaded;
+
+/* The number of errors. */
+static unsigned load(const char *text)
+{
+    if (conf)
+        conf_free(conf);
+    conf = conf_new(NULL);
+    assert_non_null(conf);
+    memset(&loaded, 0, sizeof loaded);
+    const struct conf_node *node = conf_parse_text(conf, "test.yaml", slice_from(text));
+    assert_non_null(node);
+    int r = conf_load(conf, node, &upstream_schema, &loaded);
+    assert_int_equal(r == 0, conf_error_count(conf) == 0);
+    return conf_error_count(conf);
+}
+
+static void loads(const char *text)
+{
+    if (load(text) == 0)
+        return;
+    conf_print_diagnostics(conf, stderr, true);
+    fail_msg("%s", text);
+}
+
+/* One error, at that path, whose message has those words. */
+static void refuses(const char *text, const char *path, const char *words)
+{
+    unsigned errors = load(text);
+    if (errors != 1 || strcmp(conf_diagnostics(conf)->path, path) != 0 || !strstr(conf_diagnostics(conf)->message, words)) {
+        conf_print_diagnostics(conf, stderr, true);
+        fail_msg("%s: %u errors, expected one at %s with `%s`", text, errors, path, words);
+    }
+}
+
+static const struct target_conf *target_at(size_t index)
+{
+    assert_true(index < loaded.targets.count);
+    return (const struct target_conf *)loaded.targets.items + index;
+}
+
+static void targets_alone_are_enough(void **state)
+{
+    loads("targets: [ '10.0.0.1:9001' ]");
+    assert_int_equal(loaded.algorithm, ALGORITHM_round_robin);
+    assert_int_equal(loaded.timeouts.connect_timeout_ms, 5000);
+    assert_int_equal(loaded.timeouts.response_timeout_ms, 60000);
+    assert_int_equal(loaded.timeouts.body_idle_timeout_ms, 60000);
+    assert_int_equal(loaded.timeouts.send_idle_timeout_ms, 60000);
+    assert_int_equal(loaded.timeouts.idle_timeout_ms, 60000);
+    assert_int_equal(loaded.keep_alive_connections, 256);
+    assert_int_equal(loaded.max_requests_per_connection, 0);
+    assert_int_equal(loaded.max_connections_per_target, 0);
+    assert_int_equal(loaded.max_requests_per_target, 0);
+    assert_int_equal(loaded.retry.attempts, 3);
+    assert_true(loaded.retry.budget_percent == 20);
+    assert_int_equal(loaded.retry.backoff_ms, 25);
+    assert_int_equal(loaded.retry.backoff_max_ms, 250);
+}
+
+static void every_field_is_read(void **state)
+{
+    loads("algorithm: least_connections\n"
+          "targets: [ { address: a.internal:80, weight: 7 } ]\n"
+          "timeouts: { connect: 1s, response: off, body_idle: 2s, send_idle: 3s, idle: 4s }\n"
+          "keep_alive_connections: 5\n"
+          "max_requests_per_connection: 6\n"
+          "max_connections_per_target: 7\n"
+          "max_requests_per_target: 8\n"
+          "retry: { attempts: 1, budget: 9.5%, backoff: 10ms, backoff_max: 11ms }\n");
+    assert_int_equal(loaded.algorithm, ALGORITHM_least_connections);
+    assert_int_equal(target_at(0)->weight, 7);
+    assert_int_equal(loaded.timeouts.connect_timeout_ms, 1000);
+    assert_int_equal(loaded.timeouts.response_timeout_ms, 0);
+    assert_int_equal(loaded.timeouts.body_idle_timeout_ms, 2000);
+    assert_int_equal(loaded.timeouts.send_idle_timeout_ms, 3000);
+    assert_int_equal(loaded.timeouts.idle_timeout_ms, 4000);
+    assert_int_equal(loaded.keep_alive_connections, 5);
+    assert_int_equal(loaded.max_requests_per_connection, 6);
+    assert_int_equal(loaded.max_connections_per_target, 7);
+    assert_int_equal(loaded.max_requests_per_target, 8);
+    assert_int_equal(loaded.retry.attempts, 1);
+    assert_true(loaded.retry.budget_percent == 9.5);
+    assert_int_equal(loaded.retry.backoff_ms, 10);
+    assert_int_equal(loaded.retry.backoff_max_ms, 11);
+}
+
+static void a_lone_target_needs_no_list(void **state)
+{
+    loads("targets: 10.0.0.1:9001");
+    assert_int_equal(loaded.targets.count, 1);
+}
+
+static void targets_are_addresses_names_or_unix_paths(void **state)
+{
+    loads("targets: [ '10.0.0.1:1', '[2001:db8::1]:2', 'users_v2.internal:3', 'localhost.:4', 'unix:/run/x.sock', "
+          "{ address: '10.0.0.2:5', weight: 0 } ]");
+    assert_int_equal(target_at(0)->address.family, AF_INET);
+    assert_int_equal(target_at(0)->port, 1);
+    assert_int_equal(target_at(0)->weight, 1);
+    assert_int_equal(target_at(0)->host.len, 0);
+    assert_int_equal(target_at(1)->address.family, AF_INET6);
+    assert_int_equal(target_at(2)->address.family, AF_UNSPEC);
+    assert_string_equal(target_at(2)->host.at, "users_v2.internal");
+    assert_int_equal(target_at(2)->port, 3);
+    assert_int_equal(target_at(2)->weight, 1);
+    assert_int_equal(target_at(3)->host.len, 10);
+    assert_int_equal(target_at(4)->address.family, AF_UNIX);
+    assert_string_equal(target_at(4)->address.path, "/run/x.sock");
+    assert_int_equal(target_at(5)->weight, 0);
+}
+
+static void what_is_no_target_is_refused_with_a_reason(void **state)
+{
+    refuses("targets: [ 'users.internal' ]", "targets[0]", "port is missing");
+    refuses("targets: [ 'http://users.internal:80' ]", "targets[0]", "without a scheme");
+    refuses("targets: [ ':80' ]", "targets[0]", "host is missing");
+    refuses("targets: [ 'a:80', 'a..b:80' ]", "targets[1]", "neither an address nor a host name");
+    refuses("targets: [ '-a.b:80' ]", "targets[0]", "neither an address nor a host name");
+    refuses("targets: [ 'a-.b:80' ]", "targets[0]", "neither an address nor a host name");
+    refuses("targets: [ 'a b:80' ]", "targets[0]", "neither an address nor a host name");
+    refuses("targets: [ '10.0.0.300:80' ]", "targets[0]", "not an IPv4 address");
+    refuses("targets: [ '10.1:80' ]", "targets[0]", "not an IPv4 address");
+    refuses("targets: [ '10.0.0.1:70000' ]", "targets[0]", "port");
+    refuses("targets: [ '10.0.0.1:0' ]", "targets[0]", "port");
+    refuses("targets: [ '[::1:80' ]", "targets[0]", "[::1:80");
+    refuses("targets: [ { weight: 1 } ]", "targets[0]", "address");
+    refuses("targets: [ { address: 'a:80', weight: 1001 } ]", "targets[0].weight", "1000");
+    refuses("targets: [ { address: 'a:80', weight: -1 } ]", "targets[0].weight", "0");
+}
+
+static void at_least_one_target_is_required(void **state)
+{
+    refuses("targets: []", "targets", "at least one");
+    assert_int_equal(load("algorithm: round_robin"), 1);
+}
+
+static void the_same_target_twice_is_refused_where_it_comes_again(void **state)
+{
+    refuses("targets: [ '10.0.0.1:80', 'a:80', '10.0.0.1:80' ]", "targets[2]", "`targets[0]`");
+    refuses("targets: [ 'b:81', 'Users:80', { address: 'users:80', weight: 2 } ]", "targets[2]", "`targets[1]`");
+    refuses("targets: [ 'unix:/a', 'unix:/b', 'unix:/a' ]", "targets[2]", "`targets[0]`");
+    refuses("targets: [ '[::1]:80', '[0:0::1]:80' ]", "targets[1]", "`targets[0]`");
+    loads("targets: [ '10.0.0.1:80', '10.0.0.1:81', '10.0.0.2:80', 'a:80', 'a:81', 'b:80', '[::1]:80', '[::2]:80' ]");
+}
+
+static void weights_of_zero_alone_are_warned_of(void **state)
+{
+    loads("targets: [ { address: 'a:80', weight: 0 } ]");
+    assert_non_null(conf_diagnostics(conf));
+    assert_int_equal(conf_diagnostics(conf)->severity, CONF_WARNING);
+    loads("targets: [ { address: 'a:80', weight: 0 }, 'b:80' ]");
+    assert_null(conf_diagnostics(conf));
+}
+
+static void unknown_algorithms_get_a_suggestion(void **state)
+{
+    refuses("{ algorithm: round_robbin, targets: [ 'a:80' ] }", "algorithm", "round_robin");
+}
+
+static void retries_that_make_no_sense_are_refused(void **state)
+{
+    refuses("{ targets: [ 'a:80' ], retry: { backoff: 1s, backoff_max: 10ms } }", "retry.backoff_max", "shorter");
+    refuses("{ targets: [ 'a:80' ], retry: { backoff: 1s } }", "retry", "shorter");
+    refuses("{ targets: [ 'a:80' ], retry: { attempts: 0 } }", "retry.attempts", "1");
+    refuses("{ targets: [ 'a:80' ], timeouts: { connect: 0 } }", "timeouts.connect", "");
+}
+
+static int let_go(void **state)
+{
+    if (conf)
+        conf_free(conf);
+    conf = NULL;
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(targets_alone_are_enough),
+        cmocka_unit_test(every_field_is_read),
+        cmocka_unit_test(a_lone_target_needs_no_list),
+        cmocka_unit_test(targets_are_addresses_names_or_unix_paths),
+        cmocka_unit_test(what_is_no_target_is_refused_with_a_reason),
+        cmocka_unit_test(at_least_one_target_is_required),
+        cmocka_unit_test(the_same_target_twice_is_refused_where_it_comes_again),
+        cmocka_unit_test(weights_of_zero_alone_are_warned_of),
+        cmocka_unit_test(unknown_algorithms_get_a_suggestion),
+        cmocka_unit_test(retries_that_make_no_sense_are_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, let_go);
+}
