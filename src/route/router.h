@@ -3,9 +3,10 @@
  *
  * Order, the most specific first:
  *   1. host:   exact, then the longest `*.suffix`, then no host
- *   2. path:   exact template segments beat `{param}` beat `{rest...}` beat prefix (longer prefix first); then regex in the order of the file
- *   3. then:   the route with more conditions on method, headers, query, cookies; then the earlier in the file
- * A route that matches in all but the method leaves 405 with Allow, unless another route matches.
+ *   2. path:   segment by segment from the left, literal text beats `{param}` beats `{rest...}` beats the end of a prefix (so a longer prefix beats a
+ *              shorter one); then regexes in the order of the file; then routes without a path
+ *   3. then:   the route with more conditions on method, headers, query, cookies; then, for HEAD, one that names it; then the earlier in the file
+ * Routes that match in all but the method leave 405 with Allow, unless another route matches.  docs/routing.md has it in full.
  *
  * Immutable after building; shared by all workers; counted.
  */
@@ -41,20 +42,25 @@ struct route_entry {
     const struct conf_node *node; /* for messages: routes that can never match are warned of */
     struct plan *plan;
 };
-/* Control thread. Mistakes (bad template, bad regex, equal routes) go to conf_error, unreachable routes to conf_warn. NULL after errors. `conf` is held. */
+/* Control thread. Mistakes (bad template, bad regex ...) go to conf_error, routes that can never match to conf_warn. NULL after errors. `conf` and the plans are
+ * held. The strings of `match` must live as long as `plan`: names of captures point into them. */
 struct router *router_build(struct conf *conf, const struct route_entry *entries, size_t count);
 struct router *router_hold(struct router *router);
 void router_drop(struct router *router);
 
+enum { ROUTE_CAPTURES_MAX = 16 };
+
+/* `raw` is as in the normalised path: it may stand in a path as it is.  `value` is decoded: it may hold any byte but NUL, CR and LF and "/" too, so it never goes
+ * into a path or a field unescaped. Of a remainder or a regex's group, which may span segments, escaped slashes stay `%2F`. */
 struct route_capture {
-    struct slice name, value;
+    struct slice name, value, raw;
 };
 struct route_match {
     struct plan *plan;    /* NULL when none */
-    enum err err;         /* ERR_NO_ROUTE, ERR_METHOD_NOT_ALLOWED, ERR_BAD_TARGET */
-    struct slice allow;   /* with METHOD_NOT_ALLOWED: "GET, POST", in the arena */
-    struct route_capture captures[16];
+    enum err err;         /* with no plan: ERR_NO_ROUTE, ERR_METHOD_NOT_ALLOWED, ERR_BAD_TARGET, ERR_MEMORY */
+    struct slice allow;   /* with METHOD_NOT_ALLOWED: "GET, POST", in the arena (empty without memory) */
+    struct route_capture captures[ROUTE_CAPTURES_MAX]; /* the first capture_count */
     unsigned capture_count;
 };
-/* On a worker. The arena holds decoded captures. */
+/* On a worker. The arena holds decoded captures, and the path when it had to be normalised; raw captures point into the request's head. */
 void router_match(const struct router *router, const struct message *request, struct arena *arena, struct route_match *ret_match);
