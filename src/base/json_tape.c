@@ -88,9 +88,9 @@ bool json_to_i64(const struct json *number, int64_t *ret_value)
         if (d.digits.at[i] != '.' && !shift_in(&value, d.negative ? -digit : digit))
             return false;
     }
-    if (value != 0 && (d.exponent < 0 || d.exponent > 18))
+    if (value != 0 && d.exponent < 0)
         return false;
-    for (int64_t i = 0; value != 0 && i < d.exponent; i++)
+    for (int64_t i = 0; value != 0 && i < d.exponent; i++) /* overflows after 19 turns at most */
         if (!shift_in(&value, 0))
             return false;
     *ret_value = value;

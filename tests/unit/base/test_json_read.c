@@ -185,6 +185,7 @@ static void what_the_grammar_forbids_is_refused_with_its_place(void **state)
         { SLICE("\"\\ud800\\udc0\""), 1, "an escape is malformed" },
         { SLICE("\"\\ud800x\""), 1, "an escape is malformed" },
         { SLICE("\"\\udc00\\ud800\""), 1, "an escape is malformed" },
+        { SLICE("\"\\udc00\\udc00\""), 1, "an escape is malformed" },
         { SLICE("\"\n\""), 1, "a control character in a string" },
         { SLICE("\"abc\tdefghi\""), 4, "a control character in a string" },
         { SLICE("\"\0\""), 1, "a control character in a string" },
@@ -229,6 +230,23 @@ static void what_the_grammar_forbids_is_refused_with_its_place(void **state)
     };
     for (size_t i = 0; i < ARRAY_LEN(invalid); i++)
         assert_invalid(*state, invalid[i].text, invalid[i].offset, invalid[i].what);
+}
+
+static void only_plain_bytes_stand_for_themselves_wherever_they_are(void **state)
+{
+    for (int c = 0; c < 256; c++) {
+        for (size_t at = 1; at < 20; at++) {
+            char text[] = "\"aaaaaaaaaaaaaaaaaaa\"";
+            struct json_error error;
+            text[at] = (char)c;
+            bool plain = c >= 0x20 && c < 0x80 && c != '"' && c != '\\';
+            const struct json *root = parse(*state, slice_make(text, sizeof(text) - 1), NULL, &error);
+            if ((root != NULL) != plain)
+                fail_msg("byte %d at %zu", c, at);
+            if (root == NULL && c < 0x20)
+                assert_int_equal(error.offset, at);
+        }
+    }
 }
 
 /* An object of `count` different names, and at its end one of them again if it is not -1. */
@@ -445,6 +463,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         READING(what_the_grammar_allows_is_accepted),
         READING(what_the_grammar_forbids_is_refused_with_its_place),
+        READING(only_plain_bytes_stand_for_themselves_wherever_they_are),
         READING(a_name_that_stands_twice_is_found_in_wide_objects_too),
         READING(the_tape_can_be_walked),
         READING(strings_are_decoded),
