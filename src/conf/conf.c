@@ -1,8 +1,9 @@
 /*
- * The life of a configuration: one arena with an account of its own holds the text, the tree, the diagnostics and all that was loaded.
+ * The life of a configuration: one arena with an account of its own holds the text, the tree, the diagnostics and all
+ * that was loaded.
  *
- * It is built by one thread, then only read.  Holders on any thread keep it alive; the last to let go frees everything, which is why the
- * account is the conf's own and no worker's.
+ * It is built by one thread, then only read.  Holders on any thread keep it alive; the last to let go frees everything,
+ * which is why the account is the conf's own and no worker's.
  */
 #include "conf/conf.h"
 

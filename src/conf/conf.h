@@ -3,8 +3,9 @@
  *
  *      file --libyaml--> conf_node tree --conf_load(schema)--> struct settings   + every mistake, each with its place
  *
- * One table of `conf_field`s for each thing is the parser, the validator, the JSON Schema (`maitred schema`) and the reference page
- * (`maitred reference`).  This room names no policy and no handler: unions are looked up in a registry given by the schema.
+ * One table of `conf_field`s for each thing is the parser, the validator, the JSON Schema (`maitred schema`) and the
+ * reference page (`maitred reference`).  This room names no policy and no handler: unions are looked up in a registry
+ * given by the schema.
  *
  * C representation by kind, at `offset` of the struct that holds it:
  *      BOOL      bool
@@ -14,18 +15,20 @@
  *      DURATION  int64_t       milliseconds: "250ms", "30s", "5m", "1h", "1d"; "0" or "off" is 0 where min is 0
  *      PERCENT   double        0 to 100: "20%", 20
  *      STRING    const char *  terminated, in the configuration's arena; NULL when absent and without default
- *      SECRET    const char *  as STRING; "file:PATH" is read from the file (one trailing newline dropped). Never printed.
+ *      SECRET    const char *  as STRING; "file:PATH" is read from the file (one trailing newline dropped), relative
+ *                              to the configuration's folder. Never printed.
  *      ENUM      int           value from `words`
  *      CUSTOM    what `parse` stores (an address, a network, a compiled template, a regex), `size` bytes
- *      LIST      struct conf_list, items of `item`; a single item without a list is taken as a list of one when CONF_LONE is set
- *      MAP       struct conf_list whose items each begin with `const char *key`, then the value of `item` at the next 8-byte boundary (conf_entry)
+ *      LIST      struct conf_list, items of `item`; with CONF_LONE a single item without a list is a list of one
+ *      MAP       struct conf_list of conf_entry: the key, and behind it the value of `item`; see conf_entry_at
  *      STRUCT    the struct itself, embedded; or with CONF_POINTER a pointer to it, NULL when absent
- *      UNION     struct conf_choice: a mapping with exactly one known name ({ jwt: {...} }); with CONF_INLINE that name stands among
- *                the fields of the struct that holds the union ({ match: ..., proxy: {...} })
- *      REF       struct conf_ref: a name of something declared elsewhere (kind of thing in `names`), resolved by conf_resolve; what
- *                holds it stays where conf_load stored it until then
+ *      UNION     struct conf_choice: a mapping with exactly one known name ({ jwt: {...} }); with CONF_INLINE that
+ *                name stands among the fields of the struct that holds the union ({ match: ..., proxy: {...} })
+ *      REF       struct conf_ref: a name of something declared elsewhere (kind of thing in `names`), resolved by
+ *                conf_resolve; what holds it stays where conf_load stored it until then
  *
- * A field that is null counts as left out.  Members of the root struct whose names begin with `x-` are passed by: a place for anchors.
+ * A field that is null counts as left out.  Members of the root struct whose names begin with `x-` are passed by: a
+ * place for anchors.
  */
 #pragma once
 
@@ -56,7 +59,7 @@ struct conf_node {
     struct conf_mark mark;
     struct conf_node *key; /* NODE_SCALAR: this node's name in its map; NULL in a list */
     struct conf_node *parent;
-    struct conf_node *next; /* sibling */
+    struct conf_node *next;  /* sibling */
     struct conf_node *first; /* of a list or map */
     uint32_t count;
     struct slice text; /* scalar, after ${ENV} substitution, terminated */
@@ -75,23 +78,39 @@ struct conf_diagnostic {
 };
 
 /* `node` may be NULL (then no place). printf-like. */
-void conf_error(struct conf *conf, const struct conf_node *node, const char *format, ...) __attribute__((format(printf, 3, 4)));
-void conf_warn(struct conf *conf, const struct conf_node *node, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void conf_error(struct conf *conf, const struct conf_node *node, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+void conf_warn(struct conf *conf, const struct conf_node *node, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* ---- schema ---- */
 
 enum conf_kind {
-    CONF_BOOL, CONF_INT, CONF_NUMBER, CONF_BYTES, CONF_DURATION, CONF_PERCENT, CONF_STRING, CONF_SECRET, CONF_ENUM, CONF_CUSTOM,
-    CONF_LIST, CONF_MAP, CONF_STRUCT, CONF_UNION, CONF_REF,
+    CONF_BOOL,
+    CONF_INT,
+    CONF_NUMBER,
+    CONF_BYTES,
+    CONF_DURATION,
+    CONF_PERCENT,
+    CONF_STRING,
+    CONF_SECRET,
+    CONF_ENUM,
+    CONF_CUSTOM,
+    CONF_LIST,
+    CONF_MAP,
+    CONF_STRUCT,
+    CONF_UNION,
+    CONF_REF,
 };
 
+/* Of a field or of its type, whichever is handier. REQUIRED counts on a field. */
 enum conf_flags {
     CONF_REQUIRED = 1,
-    CONF_LONE = 2,     /* LIST: a lone item counts as a list of one */
-    CONF_POINTER = 4,  /* STRUCT: stored as a pointer, allocated when present; needed for recursion */
-    CONF_NONEMPTY = 8, /* STRING, LIST, MAP */
+    CONF_LONE = 2,      /* LIST: a lone item counts as a list of one */
+    CONF_POINTER = 4,   /* STRUCT: stored as a pointer, allocated when present; needed for recursion */
+    CONF_NONEMPTY = 8,  /* STRING, LIST, MAP */
     CONF_DECLARES = 16, /* MAP: its keys are names that REFs with the same `names` refer to */
-    CONF_INLINE = 32, /* UNION as a field: its names stand among the fields of the struct */
+    CONF_INLINE = 32,   /* UNION as a field: its names stand among the fields of the struct */
 };
 
 struct conf_word {
@@ -110,7 +129,7 @@ struct conf_choice {
     const struct conf_node *node;
 };
 struct conf_ref {
-    const char *name; /* NULL when absent */
+    const char *name;   /* NULL when absent */
     const void *target; /* the map entry (conf_entry) it names, set by conf_resolve */
     const struct conf_node *node;
 };
@@ -118,13 +137,14 @@ struct conf_ref {
 /* What a value looks like: used for fields, list items and map values. */
 struct conf_type {
     enum conf_kind kind;
-    int64_t min, max;                   /* INT, BYTES, DURATION (ms); max 0 is none. LIST and MAP: number of items */
-    const struct conf_word *words;      /* ENUM, ended by { NULL } */
-    const struct conf_type *item;       /* LIST, MAP */
-    const struct conf_struct *structure; /* STRUCT */
+    int64_t min, max;                     /* INT, BYTES, DURATION (ms); max 0 is none. LIST and MAP: number of items */
+    const struct conf_word *words;        /* ENUM, ended by { NULL } */
+    const struct conf_type *item;         /* LIST, MAP */
+    const struct conf_struct *structure;  /* STRUCT */
     const struct conf_registry *registry; /* UNION */
-    const char *names;                  /* REF, MAP with CONF_DECLARES: "upstream" */
-    /* CUSTOM: stores the value at `ret_value`; returns 0, or -1 after conf_error. `pattern` is shown in the reference ("IP:PORT"). */
+    const char *names;                    /* REF, MAP with CONF_DECLARES: "upstream" */
+    /* CUSTOM: stores the value at `ret_value`; returns 0, or -1 after conf_error. `pattern` is shown in the reference
+     * ("IP:PORT"). */
     int (*parse)(struct conf *conf, const struct conf_node *node, void *ret_value);
     size_t size;
     const char *pattern;
@@ -135,9 +155,9 @@ struct conf_field {
     const char *name;
     struct conf_type type;
     size_t offset;
-    unsigned flags;            /* enum conf_flags */
-    const char *default_text;  /* parsed like input; NULL: zero, or none */
-    const char *doc;           /* one or two sentences, Markdown */
+    unsigned flags;           /* enum conf_flags */
+    const char *default_text; /* parsed like input; NULL: zero, or none */
+    const char *doc;          /* one or two sentences, Markdown */
 };
 
 struct conf_struct {
@@ -146,9 +166,10 @@ struct conf_struct {
     const struct conf_field *fields; /* ended by { NULL } */
     const char *doc;
     const char *shorthand; /* field that a bare scalar (or list, when the field is one) stands for, or NULL */
-    /* Checks over several fields, after all of them are stored without error. Reports with conf_error; `node` is the mapping. */
+    /* Checks over several fields, after all of them are stored without error. Reports with conf_error; `node` is the
+     * mapping. */
     void (*validate)(struct conf *conf, const struct conf_node *node, void *value);
-    unsigned depth_max; /* recursion through CONF_POINTER, 0: 16 */
+    unsigned depth_max;  /* recursion through CONF_POINTER, 0: 16 */
     const char *example; /* YAML for the reference, or NULL */
 };
 
@@ -158,11 +179,14 @@ struct conf_variant {
     const void *type; /* the owner's own descriptor: struct policy_type, handler_type ... */
 };
 struct conf_registry {
-    const char *what; /* "policy": for messages */
+    const char *what;                    /* "policy": for messages */
     const struct conf_variant *variants; /* ended by { NULL } */
 };
 
-#define CONF_END { NULL }
+#define CONF_END                                                                                                       \
+    {                                                                                                                  \
+        NULL                                                                                                           \
+    }
 #define CONF_AT(type, member) offsetof(struct type, member)
 
 /* Size of a value of the type in a list. */
@@ -187,23 +211,27 @@ static inline struct conf_entry *conf_entry_at(const struct conf_list *map, cons
 /* ---- loading ---- */
 
 struct conf_options {
-    size_t file_bytes_max;     /* 0: 16 MiB */
-    uint32_t nodes_max;        /* after expansion of anchors; 0: 1,000,000 */
-    uint32_t depth_max;        /* 0: 64 */
+    size_t file_bytes_max;                   /* 0: 16 MiB */
+    uint32_t nodes_max;                      /* after expansion of anchors; 0: 1,000,000 */
+    uint32_t depth_max;                      /* 0: 64 */
     const char *(*getenv)(const char *name); /* NULL: the process's environment */
 };
 
-/* The arena inside lives until conf_free: all strings and structs loaded stay valid until then. Counted: conf_ref, conf_free. */
+/* NULL without memory. All strings and structs loaded stay valid until the last holder let go with conf_free, on any
+ * thread; until it is loaded and resolved, one thread works on it. */
 struct conf *conf_new(const struct conf_options *options);
 struct conf *conf_hold(struct conf *conf); /* atomic; returns it */
-void conf_free(struct conf *conf); /* drops one */
+void conf_free(struct conf *conf);         /* drops one */
 struct arena *conf_arena(struct conf *conf);
 
-/* Parses a file (or text under a name). NULL after errors that leave no tree; the diagnostics tell. `include` is not supported. */
+/* Parses a file (or text under a name). NULL after errors that leave no tree; the diagnostics tell. `include` is not
+ * supported. */
 const struct conf_node *conf_parse_file(struct conf *conf, const char *path);
 const struct conf_node *conf_parse_text(struct conf *conf, const char *name, struct slice text);
-/* Stores the tree into a zeroed struct, defaults first; reports every mistake and goes on. Returns 0 or -1 when there were errors. */
-MUST_USE int conf_load(struct conf *conf, const struct conf_node *node, const struct conf_struct *schema, void *ret_value);
+/* Stores the tree into a zeroed struct, defaults first; reports every mistake and goes on. Returns 0 or -1 when there
+ * were errors. */
+MUST_USE int conf_load(struct conf *conf, const struct conf_node *node, const struct conf_struct *schema,
+                       void *ret_value);
 /* Resolves every REF met by conf_load; unknown names are errors with a suggestion. */
 MUST_USE int conf_resolve(struct conf *conf);
 /* The whole of a struct at its defaults (a section left out). */
@@ -211,7 +239,8 @@ MUST_USE int conf_defaults(struct conf *conf, const struct conf_struct *schema, 
 
 const struct conf_diagnostic *conf_diagnostics(const struct conf *conf); /* in the order of file and line */
 unsigned conf_error_count(const struct conf *conf);
-/* "maitred.yaml:12:5: error: routes[2].match.path: ..." a line each, with the source line and a caret below when `source`. */
+/* "maitred.yaml:12:5: error: routes[2].match.path: ..." a line each, with the source line and a caret below when
+ * `source`. */
 void conf_print_diagnostics(const struct conf *conf, FILE *out, bool source);
 /* Nearest of the words by edit distance, or NULL when none is near. */
 const char *conf_nearest(struct slice word, const char *const *words, size_t count);

@@ -1,8 +1,8 @@
 /*
  * What the files of this room share: the state of one loading and the calls between them.  No other room includes this.
  *
- * Memory comes from the conf's own arena.  When that runs out, conf_take returns NULL and leaves one diagnostic that was set aside
- * beforehand, so nobody else has to report it.
+ * Memory comes from the conf's own arena.  When that runs out, conf_take returns NULL and leaves one diagnostic that
+ * was set aside beforehand, so nobody else has to report it.
  */
 #pragma once
 
@@ -83,11 +83,13 @@ MUST_USE int conf_read_file(struct conf *conf, const char *path, size_t max, str
 struct conf_node *conf_read_tree(struct conf *conf, const char *name, struct slice text);
 
 /* node.c */
-struct conf_node *conf_node_new(struct conf *conf, struct conf_node *parent, enum conf_node_kind kind, struct conf_mark mark);
+struct conf_node *conf_node_new(struct conf *conf, struct conf_node *parent, enum conf_node_kind kind,
+                                struct conf_mark mark);
 void conf_node_add(struct conf_node *parent, struct conf_node **last, struct conf_node *child);
 /* A copy of all below `from`, as a member of `parent`; NULL at a limit (reported). */
-struct conf_node *conf_node_copy(struct conf *conf, const struct conf_node *from, struct conf_node *parent, unsigned depth);
-/* Where to point for a whole node: at its name rather than at its first member. */
+struct conf_node *conf_node_copy(struct conf *conf, const struct conf_node *from, struct conf_node *parent,
+                                 unsigned depth);
+/* Where to point for a whole node: when it begins on a line below its name, at the name. */
 struct conf_mark conf_node_place(const struct conf_node *node);
 
 /* merge.c: folds `<<` into the map and refuses names that stand twice. */
@@ -96,8 +98,8 @@ void conf_merge(struct conf *conf, struct conf_node *map);
 /* environment.c: `${NAME}` and `${NAME:-default}` in a scalar. */
 void conf_substitute(struct conf *conf, struct conf_node *scalar);
 
-/* diagnostics.c */
-void conf_error_at(struct conf *conf, struct conf_mark mark, const char *path, const char *format, ...)
+/* diagnostics.c: an error about `node` (for its path; may be NULL) that points elsewhere than at its beginning. */
+void conf_error_at(struct conf *conf, struct conf_mark mark, const struct conf_node *node, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 void conf_out_of_memory(struct conf *conf);
 void conf_hide(struct conf *conf, const struct conf_node *node);
@@ -106,7 +108,8 @@ const char *conf_shown(struct conf *conf, struct slice text);
 const char *conf_describe(struct conf *conf, const struct conf_node *node);
 
 /* scalar.c: BOOL to ENUM. Reports and leaves the value at zero when the text is not one. */
-void conf_scalar_load(struct conf *conf, const struct conf_node *node, const struct conf_type *type, unsigned flags, void *value);
+void conf_scalar_load(struct conf *conf, const struct conf_node *node, const struct conf_type *type, unsigned flags,
+                      void *value);
 enum { CONF_FORMATTED_MAX = 32 };
 /* "1m30s", "64KiB", "10"; by the kind. */
 void conf_scalar_format(enum conf_kind kind, int64_t value, char ret_text[CONF_FORMATTED_MAX]);

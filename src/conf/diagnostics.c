@@ -1,16 +1,17 @@
 /*
- * Collecting mistakes and showing them.  A diagnostic says what is wrong, where (file, line, column and path in the document) and, where
- * we can tell, what to do.
+ * Collecting mistakes and showing them.  A diagnostic says what is wrong, where (file, line, column and path in the
+ * document) and, where we can tell, what to do.
  *
- * The same mistake at the same place is kept once: an anchor's content is loaded at each of its aliases.  Text that came from outside is
- * made printable before it is shown, and lines that hold a secret in the open are not shown at all.
+ * The same mistake at the same place is kept once: an anchor's content is loaded at each of its aliases.  Text that
+ * came from outside is made printable before it is shown, and lines that hold a secret in the open are not shown at
+ * all.
  */
 #include "base/assert.h"
 #include "conf/conf_state.h"
 
 enum {
-    SHOWN_BYTES_MAX = 60,  /* of a value in a message */
-    LINE_BYTES_MAX = 160,  /* of a source line */
+    SHOWN_BYTES_MAX = 60,    /* of a value in a message */
+    LINE_BYTES_MAX = 160,    /* of a source line */
     LINE_BYTES_BEFORE = 100, /* of those, before the column of the mistake */
 };
 
@@ -46,7 +47,7 @@ static bool insert(struct conf *conf, struct conf_diagnostic *one)
         int order = compare_places(conf, (*at)->mark, one->mark);
         if (order > 0 || *at == &conf->memory_diagnostic)
             break;
-        if (order == 0 && one->mark.file != NULL && strcmp((*at)->message, one->message) == 0)
+        if (order == 0 && one->mark.file != NULL && one->mark.file == (*at)->mark.file && strcmp((*at)->message, one->message) == 0)
             return false;
         at = &(*at)->next;
     }
@@ -56,8 +57,8 @@ static bool insert(struct conf *conf, struct conf_diagnostic *one)
     return true;
 }
 
-static void report(struct conf *conf, enum conf_severity severity, struct conf_mark mark, const char *path, const char *format,
-                   va_list args)
+static void report(struct conf *conf, enum conf_severity severity, struct conf_mark mark, const struct conf_node *node,
+                   const char *format, va_list args)
 {
     char message[1024];
     MAGIC_CHECK(conf, CONF_MAGIC);
@@ -72,7 +73,7 @@ static void report(struct conf *conf, enum conf_severity severity, struct conf_m
     const char *kept = conf_keep(conf, slice_from(message));
     if (one == NULL || kept == NULL)
         return;
-    *one = (struct conf_diagnostic){ NULL, severity, mark, path, kept };
+    *one = (struct conf_diagnostic){ NULL, severity, mark, conf_path(conf, node), kept };
     if (insert(conf, one))
         conf->error_count += severity == CONF_ERROR;
 }
@@ -83,9 +84,9 @@ void conf_out_of_memory(struct conf *conf)
     if (conf->out_of_memory)
         return;
     conf->out_of_memory = true;
-    conf->memory_diagnostic = (struct conf_diagnostic){
-        .severity = CONF_ERROR, .path = "", .message = "the configuration does not fit in memory"
-    };
+    conf->memory_diagnostic = (struct conf_diagnostic){ .severity = CONF_ERROR,
+                                                        .path = "",
+                                                        .message = "the configuration does not fit in memory" };
     struct conf_diagnostic **last = &conf->diagnostics;
     while (*last != NULL)
         last = &(*last)->next;
@@ -93,25 +94,24 @@ void conf_out_of_memory(struct conf *conf)
     conf->error_count++;
 }
 
-void conf_error_at(struct conf *conf, struct conf_mark mark, const char *path, const char *format, ...)
+void conf_error_at(struct conf *conf, struct conf_mark mark, const struct conf_node *node, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    report(conf, CONF_ERROR, mark, path, format, args);
+    report(conf, CONF_ERROR, mark, node, format, args);
     va_end(args);
 }
 
-static void report_node(struct conf *conf, enum conf_severity severity, const struct conf_node *node, const char *format, va_list args)
+static struct conf_mark place_of(const struct conf_node *node)
 {
-    struct conf_mark mark = node ? conf_node_place(node) : (struct conf_mark){ NULL, 0, 0 };
-    report(conf, severity, mark, conf_path(conf, node), format, args);
+    return node ? conf_node_place(node) : (struct conf_mark){ NULL, 0, 0 };
 }
 
 void conf_error(struct conf *conf, const struct conf_node *node, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    report_node(conf, CONF_ERROR, node, format, args);
+    report(conf, CONF_ERROR, place_of(node), node, format, args);
     va_end(args);
 }
 
@@ -119,7 +119,7 @@ void conf_warn(struct conf *conf, const struct conf_node *node, const char *form
 {
     va_list args;
     va_start(args, format);
-    report_node(conf, CONF_WARNING, node, format, args);
+    report(conf, CONF_WARNING, place_of(node), node, format, args);
     va_end(args);
 }
 
@@ -137,7 +137,8 @@ unsigned conf_error_count(const struct conf *conf)
 
 /* ---- words for what was found ---- */
 
-/* Bytes of the UTF-8 sequence that begins here; 0 when there is none or it may not be printed (controls, C1 included). */
+/* Bytes of the UTF-8 sequence that begins here; 0 when there is none or it may not be printed (controls, C1 included).
+ */
 static size_t printable_bytes(const char *at, size_t len)
 {
     unsigned char c = (unsigned char)at[0];
@@ -289,8 +290,8 @@ void conf_print_diagnostics(const struct conf *conf, FILE *out, bool source)
             (void)fprintf(out, "%s:", d->mark.file);
         if (d->mark.file != NULL && d->mark.line > 0)
             (void)fprintf(out, "%u:%u:", d->mark.line, d->mark.column);
-        (void)fprintf(out, "%s%s: %s%s%s\n", d->mark.file ? " " : "", d->severity == CONF_ERROR ? "error" : "warning", d->path,
-                      *d->path ? ": " : "", d->message);
+        (void)fprintf(out, "%s%s: %s%s%s\n", d->mark.file ? " " : "", d->severity == CONF_ERROR ? "error" : "warning",
+                      d->path, *d->path ? ": " : "", d->message);
         if (source && d->mark.file != NULL)
             print_source(conf, d->mark, out);
     }

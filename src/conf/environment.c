@@ -1,6 +1,8 @@
 /*
- * `${NAME}` and `${NAME:-default}` in scalars, after YAML has been parsed: what a variable holds can never add structure to the document.
- * `$${` stands for `${`.  A variable that is set but empty counts as set for the first form and not for the second, as in a shell.
+ * `${NAME}` and `${NAME:-default}` in scalars, after YAML has been parsed: what a variable holds can never add
+ * structure to the document.
+ * `$${` stands for `${`.  A variable that is set but empty counts as set for the first form and not for the second, as
+ * in a shell.
  *
  * Names are not substituted, and what comes out of a variable is not looked at again.
  */
@@ -51,7 +53,8 @@ static struct slice look_up(struct conf *conf, const struct conf_node *scalar, c
     if (reference->fallback.at != NULL && (value == NULL || *value == '\0'))
         return reference->fallback;
     if (value == NULL)
-        conf_error(conf, scalar, "the environment variable `%s` is not set; set it, or give a default: `${%s:-default}`", name, name);
+        conf_error(conf, scalar,
+                   "the environment variable `%s` is not set; set it, or give a default: `${%s:-default}`", name, name);
     return slice_from(value);
 }
 
@@ -79,7 +82,8 @@ static bool append(struct conf *conf, struct growing *out, struct slice piece)
     return true;
 }
 
-/* What stands at the start of `rest`, a byte or a reference's value, and how much of the text that is; at == NULL after a mistake. */
+/* What stands at the start of `rest`, a byte or a reference's value, and how much of the text that is; at == NULL after
+ * a mistake. */
 static struct slice next_piece(struct conf *conf, const struct conf_node *scalar, struct slice rest, size_t *ret_skip)
 {
     *ret_skip = 1;
@@ -91,7 +95,8 @@ static struct slice next_piece(struct conf *conf, const struct conf_node *scalar
         return slice_make(rest.at, 1);
     struct reference reference;
     if (!read_reference(rest, &reference)) {
-        conf_error(conf, scalar, "`${` begins a variable: write `${NAME}` or `${NAME:-default}`, or `$${` for the text itself");
+        conf_error(conf, scalar,
+                   "`${` begins a variable: write `${NAME}` or `${NAME:-default}`, or `$${` for the text itself");
         return SLICE_EMPTY;
     }
     *ret_skip = reference.len;

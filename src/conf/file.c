@@ -1,6 +1,6 @@
 /*
- * Where texts come from: configuration files and the files that secrets name, read whole through `sys` and bounded.  Each text that is
- * parsed is kept, for the lines that diagnostics show.
+ * Where texts come from: configuration files and the files that secrets name, read whole through `sys` and bounded.
+ * Each text that is parsed is kept, for the lines that diagnostics show.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -89,9 +89,9 @@ const struct conf_node *conf_parse_file(struct conf *conf, const char *path)
         return parse_source(conf, name, text);
     struct conf_mark mark = { name, 0, 0 };
     if (error == EFBIG)
-        conf_error_at(conf, mark, "", "larger than %zu bytes", conf->options.file_bytes_max);
+        conf_error_at(conf, mark, NULL, "larger than %zu bytes", conf->options.file_bytes_max);
     else
-        conf_error_at(conf, mark, "", "cannot be read: %s", strerror(error));
+        conf_error_at(conf, mark, NULL, "cannot be read: %s", strerror(error));
     return NULL;
 }
 
@@ -103,7 +103,8 @@ const struct conf_node *conf_parse_text(struct conf *conf, const char *name, str
     if (name_kept == NULL || kept == NULL)
         return NULL;
     if (text.len > conf->options.file_bytes_max) {
-        conf_error_at(conf, (struct conf_mark){ name_kept, 0, 0 }, "", "larger than %zu bytes", conf->options.file_bytes_max);
+        conf_error_at(conf, (struct conf_mark){ name_kept, 0, 0 }, NULL, "larger than %zu bytes",
+                      conf->options.file_bytes_max);
         return NULL;
     }
     return parse_source(conf, name_kept, slice_make(kept, text.len));

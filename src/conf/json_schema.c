@@ -1,9 +1,10 @@
 /*
- * JSON Schema 2020-12 from the schema tables, for editors: completion, descriptions under the pointer, mistakes while typing.
+ * JSON Schema 2020-12 from the schema tables, for editors: completion, descriptions under the pointer, mistakes while
+ * typing.
  *
- * It accepts what the loader accepts, as a parser of YAML 1.1 or 1.2 hands it over: `off` may arrive as text or as false, and a variable
- * such as `${PORT}` stands wherever a scalar does.  What only the loader can check (references, custom formats, checks over several
- * fields) it lets pass.
+ * It accepts what the loader accepts, as a parser of YAML 1.1 or 1.2 hands it over: `off` may arrive as text or as
+ * false, and a variable such as `${PORT}` stands wherever a scalar does.  What only the loader can check (references,
+ * custom formats, checks over several fields) it lets pass.
  */
 #include "base/assert.h"
 #include "base/json.h"
@@ -178,7 +179,8 @@ static void put_any_text(struct json_out *out, bool nonempty)
 
 static void put_type(struct writer *w, const struct conf_type *type, unsigned flags);
 
-static void put_count(struct json_out *out, const struct conf_type *type, unsigned flags, const char *min_name, const char *max_name)
+static void put_count(struct json_out *out, const struct conf_type *type, unsigned flags, const char *min_name,
+                      const char *max_name)
 {
     if (type->min != 0 || (flags & CONF_NONEMPTY))
         put_int(out, min_name, type->min != 0 ? type->min : 1);
@@ -254,6 +256,8 @@ static void put_default(struct json_out *out, const struct conf_field *field)
     json_name(out, "default");
     if (field->type.kind == CONF_BOOL)
         json_put_bool(out, is_either(text, "true", "on") || strcmp(text, "yes") == 0);
+    else if (field->type.kind == CONF_NUMBER)
+        json_put_raw(out, slice_from(text));
     else if (field->type.kind != CONF_STRING && slice_to_u63(slice_from(text), &number))
         json_put_int(out, number);
     else
@@ -265,7 +269,8 @@ static void put_default(struct json_out *out, const struct conf_field *field)
 /* A variant without a required field may be left empty: `cors:`. */
 static bool may_be_null(const struct conf_struct *structure)
 {
-    for (const struct conf_field *field = structure ? structure->fields : NULL; field != NULL && field->name != NULL; field++)
+    for (const struct conf_field *field = structure ? structure->fields : NULL; field != NULL && field->name != NULL;
+         field++)
         if (field->flags & CONF_REQUIRED)
             return false;
     return true;

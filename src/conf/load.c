@@ -1,8 +1,9 @@
 /*
- * From the tree, by schema, into C structs.  Every mistake is reported and loading goes on behind it; a struct's `validate` runs only when
- * nothing within it went wrong, so it may rely on what it sees.
+ * From the tree, by schema, into C structs.  Every mistake is reported and loading goes on behind it; a struct's
+ * `validate` runs only when nothing within it went wrong, so it may rely on what it sees.
  *
- *      conf_load -> load_struct -> load_member -> load_value -> scalars, load_list, load_map, load_union, load_struct ...
+ *      conf_load -> load_struct -> load_member -> load_value -> scalars, load_list, load_map, load_union, load_struct
+ * ...
  *
  * Recursion follows the tree, whose depth is bounded, and a struct within itself is bounded again by its own depth_max.
  */
@@ -15,12 +16,12 @@ struct nesting {
     const struct conf_struct *schema;
 };
 
-static void load_value(struct conf *conf, const struct conf_node *node, const struct conf_type *type, unsigned flags, void *value,
-                       const struct nesting *outer);
+static void load_value(struct conf *conf, const struct conf_node *node, const struct conf_type *type, unsigned flags,
+                       void *value, const struct nesting *outer);
 static void load_struct(struct conf *conf, const struct conf_node *node, const struct conf_struct *schema, void *value,
                         const struct nesting *outer);
-static void default_struct(struct conf *conf, const struct conf_node *place, const struct conf_struct *schema, void *value,
-                           const struct nesting *outer);
+static void default_struct(struct conf *conf, const struct conf_node *place, const struct conf_struct *schema,
+                           void *value, const struct nesting *outer);
 
 /* ---- sizes ---- */
 
@@ -66,7 +67,8 @@ size_t conf_entry_size(const struct conf_type *item)
 /* ---- lists and maps ---- */
 
 /* True when the count is within the bounds; else reports. */
-static bool check_count(struct conf *conf, const struct conf_node *node, size_t count, const struct conf_type *type, unsigned flags)
+static bool check_count(struct conf *conf, const struct conf_node *node, size_t count, const struct conf_type *type,
+                        unsigned flags)
 {
     int64_t min = type->min == 0 && (flags & CONF_NONEMPTY) ? 1 : type->min;
     if (count == 0 && min == 1)
@@ -140,8 +142,8 @@ static const struct conf_variant *find_variant(const struct conf_registry *regis
 }
 
 /* `node` is the value under the variant's name. */
-static void choose(struct conf *conf, const struct conf_node *node, const struct conf_variant *variant, struct conf_choice *choice,
-                   const struct nesting *outer)
+static void choose(struct conf *conf, const struct conf_node *node, const struct conf_variant *variant,
+                   struct conf_choice *choice, const struct nesting *outer)
 {
     *choice = (struct conf_choice){ .variant = variant, .node = node };
     if (variant->structure == NULL) {
@@ -161,35 +163,41 @@ static void load_union(struct conf *conf, const struct conf_node *node, const st
     size_t count = variant_names(registry, words, ARRAY_LEN(words));
     if (node->kind != NODE_MAP || node->count == 0) {
         bool named = node->kind == NODE_SCALAR && find_variant(registry, node->text) != NULL;
-        conf_error(conf, node, "expected %s %s, its name and settings, such as `%s: {}`, got %s", conf_article(registry->what), registry->what,
-                   named ? node->text.at : count > 0 ? words[0] : "name", conf_describe(conf, node));
+        conf_error(conf, node, "expected %s %s, its name and settings, such as `%s: {}`, got %s",
+                   conf_article(registry->what), registry->what,
+                   named       ? node->text.at
+                   : count > 0 ? words[0]
+                               : "name",
+                   conf_describe(conf, node));
         return;
     }
     const struct conf_node *member = node->first;
     const struct conf_variant *variant = find_variant(registry, member->key->text);
     if (variant == NULL)
-        conf_error_at(conf, member->key->mark, conf_path(conf, member), "unknown %s `%s`%s", registry->what,
+        conf_error_at(conf, member->key->mark, member, "unknown %s `%s`%s", registry->what,
                       conf_shown(conf, member->key->text), conf_suggest(conf, member->key->text, words, count));
     else
         choose(conf, member, variant, choice, outer);
     if (member->next != NULL)
-        conf_error_at(conf, member->next->key->mark, conf_path(conf, member->next),
-                      "expected one %s, but `%s` stands beside `%s`; give each an entry of its own, or check the indentation",
-                      registry->what, conf_shown(conf, member->next->key->text), conf_shown(conf, member->key->text));
+        conf_error_at(
+            conf, member->next->key->mark, member->next,
+            "expected one %s, but `%s` stands beside `%s`; give each an entry of its own, or check the indentation",
+            registry->what, conf_shown(conf, member->next->key->text), conf_shown(conf, member->key->text));
 }
 
 /* The variants' names stand among the members of `map`. */
-static void load_inline(struct conf *conf, const struct conf_node *map, const struct conf_field *field, struct conf_choice *choice,
-                        const struct nesting *outer)
+static void load_inline(struct conf *conf, const struct conf_node *map, const struct conf_field *field,
+                        struct conf_choice *choice, const struct nesting *outer)
 {
     const struct conf_registry *registry = field->type.registry;
     const struct conf_node *chosen = NULL;
-    for (const struct conf_node *member = map->kind == NODE_MAP ? map->first : NULL; member != NULL; member = member->next) {
+    for (const struct conf_node *member = map->kind == NODE_MAP ? map->first : NULL; member != NULL;
+         member = member->next) {
         const struct conf_variant *variant = find_variant(registry, member->key->text);
         if (variant == NULL)
             continue;
         if (chosen != NULL) {
-            conf_error_at(conf, member->key->mark, conf_path(conf, member), "one %s is enough: `%s` stands beside `%s`", registry->what,
+            conf_error_at(conf, member->key->mark, member, "one %s is enough: `%s` stands beside `%s`", registry->what,
                           variant->name, choice->variant->name);
             continue;
         }
@@ -199,15 +207,15 @@ static void load_inline(struct conf *conf, const struct conf_node *map, const st
     if (chosen == NULL && (field->flags & CONF_REQUIRED)) {
         const char *words[64];
         size_t count = variant_names(registry, words, ARRAY_LEN(words));
-        conf_error_at(conf, conf_node_place(map), conf_path(conf, map), "%s %s is missing%s", conf_article(registry->what), registry->what,
-                      conf_suggest(conf, SLICE(""), words, count));
+        conf_error_at(conf, conf_node_place(map), map, "%s %s is missing%s", conf_article(registry->what),
+                      registry->what, conf_suggest(conf, SLICE(""), words, count));
     }
 }
 
 /* ---- values ---- */
 
-static void load_value(struct conf *conf, const struct conf_node *node, const struct conf_type *type, unsigned flags, void *value,
-                       const struct nesting *outer)
+static void load_value(struct conf *conf, const struct conf_node *node, const struct conf_type *type, unsigned flags,
+                       void *value, const struct nesting *outer)
 {
     if (node->broken && (flags & CONF_DECLARES))
         conf_refs_declare(conf, value, type, true);
@@ -247,7 +255,8 @@ static void load_value(struct conf *conf, const struct conf_node *node, const st
 /* ---- defaults ---- */
 
 /* A node that was not in the document: the default's text as a member of `place`. NULL when it cannot be made. */
-static const struct conf_node *default_node(struct conf *conf, const struct conf_node *place, const struct conf_field *field)
+static const struct conf_node *default_node(struct conf *conf, const struct conf_node *place,
+                                            const struct conf_field *field)
 {
     enum conf_kind kind = field->type.kind;
     bool composed = kind == CONF_LIST || kind == CONF_MAP || kind == CONF_STRUCT || kind == CONF_UNION;
@@ -271,8 +280,8 @@ static const struct conf_node *default_node(struct conf *conf, const struct conf
 }
 
 /* `place` is the mapping that the field is missing from, or NULL. */
-static void default_member(struct conf *conf, const struct conf_node *place, const struct conf_field *field, void *value,
-                           const struct nesting *outer)
+static void default_member(struct conf *conf, const struct conf_node *place, const struct conf_field *field,
+                           void *value, const struct nesting *outer)
 {
     unsigned flags = field->flags | field->type.flags;
     if (field->default_text != NULL) {
@@ -284,8 +293,8 @@ static void default_member(struct conf *conf, const struct conf_node *place, con
     }
 }
 
-static void default_struct(struct conf *conf, const struct conf_node *place, const struct conf_struct *schema, void *value,
-                           const struct nesting *outer)
+static void default_struct(struct conf *conf, const struct conf_node *place, const struct conf_struct *schema,
+                           void *value, const struct nesting *outer)
 {
     struct nesting inner = { outer, schema };
     for (const struct conf_field *field = schema->fields; field->name != NULL; field++)
@@ -310,7 +319,8 @@ static size_t member_names(const struct conf_struct *schema, const char **words,
 static bool is_known_member(const struct conf_struct *schema, struct slice name)
 {
     for (const struct conf_field *field = schema->fields; field->name != NULL; field++)
-        if (conf_is_inline(field) ? find_variant(field->type.registry, name) != NULL : slice_eq(slice_from(field->name), name))
+        if (conf_is_inline(field) ? find_variant(field->type.registry, name) != NULL
+                                  : slice_eq(slice_from(field->name), name))
             return true;
     return false;
 }
@@ -323,7 +333,7 @@ static void report_unknown(struct conf *conf, const struct conf_node *map, const
         if (is_known_member(schema, name) || (map->parent == NULL && slice_starts(name, SLICE("x-"))))
             continue;
         size_t count = member_names(schema, words, ARRAY_LEN(words));
-        conf_error_at(conf, member->key->mark, conf_path(conf, member), "unknown field `%s`%s", conf_shown(conf, name),
+        conf_error_at(conf, member->key->mark, member, "unknown field `%s`%s", conf_shown(conf, name),
                       conf_suggest(conf, name, words, count));
     }
 }
@@ -338,8 +348,21 @@ static struct slice first_sentence(const char *doc)
     return text;
 }
 
-static void load_member(struct conf *conf, const struct conf_node *map, const struct conf_node *node, const struct conf_field *field,
-                        void *value, const struct nesting *inner)
+/* Reports that it is missing, unless it stands there misspelt: that has been said. */
+static void report_missing(struct conf *conf, const struct conf_node *map, struct conf_mark place,
+                           const struct conf_struct *schema, const struct conf_field *field)
+{
+    struct slice what = first_sentence(field->doc);
+    for (const struct conf_node *member = map->kind == NODE_MAP ? map->first : NULL; member != NULL;
+         member = member->next)
+        if (!is_known_member(schema, member->key->text) && conf_nearest(member->key->text, &field->name, 1) != NULL)
+            return;
+    conf_error_at(conf, place, map, "required field `%s` is missing%s%.*s", field->name, what.len > 0 ? ": " : "",
+                  SLICE_ARG(what));
+}
+
+static void load_member(struct conf *conf, const struct conf_node *map, const struct conf_node *node,
+                        const struct conf_field *field, void *value, const struct nesting *inner)
 {
     if (conf_is_inline(field)) {
         load_inline(conf, map, field, value, inner);
@@ -348,9 +371,7 @@ static void load_member(struct conf *conf, const struct conf_node *map, const st
     } else if (node != NULL && node->broken) {
         return;
     } else if (field->flags & CONF_REQUIRED) {
-        struct slice what = first_sentence(field->doc);
-        conf_error_at(conf, node ? node->key->mark : conf_node_place(map), conf_path(conf, map), "required field `%s` is missing%s%.*s",
-                      field->name, what.len > 0 ? ": " : "", SLICE_ARG(what));
+        report_missing(conf, map, node ? node->key->mark : conf_node_place(map), inner->schema, field);
     } else {
         default_member(conf, map, field, value, inner);
     }
@@ -368,14 +389,16 @@ static const struct conf_field *short_form(const struct conf_node *node, const s
     return node->kind == NODE_SCALAR || field->type.kind == CONF_LIST ? field : NULL;
 }
 
-static bool too_deep(struct conf *conf, const struct conf_node *node, const struct conf_struct *schema, const struct nesting *outer)
+static bool too_deep(struct conf *conf, const struct conf_node *node, const struct conf_struct *schema,
+                     const struct nesting *outer)
 {
     unsigned depth = 0, max = schema->depth_max ? schema->depth_max : CONF_DEPTH_DEFAULT;
     for (; outer != NULL; outer = outer->outer)
         depth += outer->schema == schema;
     if (depth < max)
         return false;
-    conf_error(conf, node, "%s %s may stand at most %u deep within another", conf_article(schema->name), schema->name, max);
+    conf_error(conf, node, "%s %s may stand at most %u deep within another", conf_article(schema->name), schema->name,
+               max);
     return true;
 }
 
@@ -390,8 +413,8 @@ static void load_struct(struct conf *conf, const struct conf_node *node, const s
     if (node->kind == NODE_MAP) {
         report_unknown(conf, node, schema);
     } else if (lone == NULL && node->kind != NODE_NULL) {
-        conf_error(conf, node, "expected a mapping with the fields of %s %s, got %s", conf_article(schema->name), schema->name,
-                   conf_describe(conf, node));
+        conf_error(conf, node, "expected a mapping with the fields of %s %s, got %s", conf_article(schema->name),
+                   schema->name, conf_describe(conf, node));
         return;
     }
     for (const struct conf_field *field = schema->fields; field->name != NULL; field++) {

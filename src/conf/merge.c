@@ -1,8 +1,9 @@
 /*
- * What a mapping's members are in the end: its own, each name once, and behind them those that `<<` brings (YAML 1.1's merge key).
- * Own members win over merged ones, earlier merged mappings over later ones.
+ * What a mapping's members are in the end: its own, each name once, and behind them those that `<<` brings (YAML 1.1's
+ * merge key). Own members win over merged ones, earlier merged mappings over later ones.
  *
- * Candidates are put in an array in the order of precedence and sorted by name, so the cost stays at n log n for maps of any size.
+ * Candidates are put in an array in the order of precedence and sorted by name, so the cost stays at n log n for maps
+ * of any size.
  */
 #include "base/assert.h"
 #include "base/sys.h"
@@ -77,7 +78,8 @@ static size_t count_members(struct conf *conf, const struct conf_node *map, size
             if (s->kind == NODE_MAP)
                 count += s->count;
             else if (!s->broken)
-                conf_error(conf, s, "`<<` takes in the members of a mapping, such as `<<: *name`, got %s", conf_describe(conf, s));
+                conf_error(conf, s, "`<<` takes in the members of a mapping, such as `<<: *name`, got %s",
+                           conf_describe(conf, s));
         }
     }
     return count;
@@ -106,7 +108,7 @@ static void drop_repeated(struct conf *conf, struct candidates *all)
         }
         it->dropped = true;
         if (!it->merged)
-            conf_error_at(conf, it->node->key->mark, conf_path(conf, it->node), "`%s` stands here twice; the first is on line %u",
+            conf_error_at(conf, it->node->key->mark, it->node, "`%s` stands here twice; the first is on line %u",
                           conf_shown(conf, it->node->key->text), kept->node->key->mark.line);
     }
 }

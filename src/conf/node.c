@@ -1,14 +1,16 @@
 /*
- * Nodes of the tree: making, linking, copying (an alias is a copy of what it names, so every node has one parent and one path), and their
- * paths in the document.
+ * Nodes of the tree: making, linking, copying (an alias is a copy of what it names, so every node has one parent and
+ * one path), and their paths in the document.
  */
 #include "base/assert.h"
 #include "conf/conf_state.h"
 
-struct conf_node *conf_node_new(struct conf *conf, struct conf_node *parent, enum conf_node_kind kind, struct conf_mark mark)
+struct conf_node *conf_node_new(struct conf *conf, struct conf_node *parent, enum conf_node_kind kind,
+                                struct conf_mark mark)
 {
     if (conf->node_count >= conf->options.nodes_max) {
-        conf_error_at(conf, mark, "", "more than %u values, with what aliases repeat; the limit guards against aliases of aliases",
+        conf_error_at(conf, mark, NULL,
+                      "more than %u values, with what aliases repeat; the limit guards against aliases of aliases",
                       conf->options.nodes_max);
         return NULL;
     }
@@ -35,10 +37,11 @@ void conf_node_add(struct conf_node *parent, struct conf_node **last, struct con
     parent->count++;
 }
 
-struct conf_node *conf_node_copy(struct conf *conf, const struct conf_node *from, struct conf_node *parent, unsigned depth)
+struct conf_node *conf_node_copy(struct conf *conf, const struct conf_node *from, struct conf_node *parent,
+                                 unsigned depth)
 {
     if (depth > conf->options.depth_max) {
-        conf_error_at(conf, from->mark, "", "nested more than %u deep", conf->options.depth_max);
+        conf_error_at(conf, from->mark, NULL, "nested more than %u deep", conf->options.depth_max);
         return NULL;
     }
     struct conf_node *copy = conf_node_new(conf, parent, from->kind, from->mark);
@@ -60,8 +63,8 @@ struct conf_node *conf_node_copy(struct conf *conf, const struct conf_node *from
 
 struct conf_mark conf_node_place(const struct conf_node *node)
 {
-    bool whole = node->kind == NODE_MAP || node->kind == NODE_LIST;
-    return whole && node->key != NULL ? node->key->mark : node->mark;
+    bool block = node->key != NULL && node->key->mark.line != node->mark.line;
+    return block && (node->kind == NODE_MAP || node->kind == NODE_LIST) ? node->key->mark : node->mark;
 }
 
 const struct conf_node *conf_get(const struct conf_node *map, const char *name)

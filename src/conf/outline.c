@@ -1,6 +1,6 @@
 /*
- * Walks the schema once, depth first: a struct's section is followed by those of its fields.  What was met before is not entered again,
- * which also ends recursion.
+ * Walks the schema once, depth first: a struct's section is followed by those of its fields.  What was met before is
+ * not entered again, which also ends recursion.
  */
 #include "conf/outline.h"
 
@@ -113,7 +113,8 @@ const struct conf_section *conf_outline_struct(const struct conf_outline *outlin
     return section;
 }
 
-const struct conf_section *conf_outline_registry(const struct conf_outline *outline, const struct conf_registry *registry)
+const struct conf_section *conf_outline_registry(const struct conf_outline *outline,
+                                                 const struct conf_registry *registry)
 {
     const struct conf_section *section = find(outline, registry);
     ENSURE(section != NULL && section->registry == registry);

@@ -1,6 +1,7 @@
 /*
- * The outline of a schema: every struct and every registry that a root reaches, each once, in the order in which a reader meets them, and
- * with a name of its own.  The JSON Schema's definitions and the reference's sections are made from it.
+ * The outline of a schema: every struct and every registry that a root reaches, each once, in the order in which a
+ * reader meets them, and with a name of its own.  The JSON Schema's definitions and the reference's sections are made
+ * from it.
  */
 #pragma once
 
@@ -37,6 +38,7 @@ void conf_outline_done(struct conf_outline *outline);
 
 /* The section of a struct or registry that the outline holds (ENSUREd). */
 const struct conf_section *conf_outline_struct(const struct conf_outline *outline, const struct conf_struct *structure);
-const struct conf_section *conf_outline_registry(const struct conf_outline *outline, const struct conf_registry *registry);
+const struct conf_section *conf_outline_registry(const struct conf_outline *outline,
+                                                 const struct conf_registry *registry);
 /* The section of what the name of a REF stands for; NULL when nothing in the schema declares it, or it is no struct. */
 const struct conf_section *conf_outline_declared(const struct conf_outline *outline, const char *names);

@@ -1,9 +1,9 @@
 /*
- * The configuration reference, a page in Markdown made from the schema tables: how values are written, then a section a struct with its
- * fields, defaults and an example, and a section a union with its variants.
+ * The configuration reference, a page in Markdown made from the schema tables: how values are written, then a section a
+ * struct with its fields, defaults and an example, and a section a union with its variants.
  *
- * Text in a table's cell stays on one line and its bars are escaped.  Headings give links their targets as GitHub makes them: lower case,
- * spaces as dashes.
+ * Text in a table's cell stays on one line and its bars are escaped.  Headings give links their targets as GitHub makes
+ * them: lower case, spaces as dashes.
  */
 #include "base/assert.h"
 #include "conf/conf.h"
@@ -18,8 +18,10 @@ struct page {
 static const char introduction[] =
     "# Configuration reference\n"
     "\n"
-    "A configuration is one YAML document; JSON, being a subset, works too. `maitred check FILE` tells every mistake in it.\n"
-    "This page is made from the tables that the loader itself reads (`maitred reference`); `maitred schema` prints the same as JSON Schema\n"
+    "A configuration is one YAML document; JSON, being a subset, works too. `maitred check FILE` tells every mistake "
+    "in it.\n"
+    "This page is made from the tables that the loader itself reads (`maitred reference`); `maitred schema` prints the "
+    "same as JSON Schema\n"
     "for editors.\n"
     "\n"
     "## How values are written\n"
@@ -28,16 +30,21 @@ static const char introduction[] =
     "|---|---|\n"
     "| boolean | `true`, `false`, and also `yes`, `no`, `on`, `off` |\n"
     "| whole number | `8080`: decimal, without quotes |\n"
-    "| size | bytes, or with a unit: `KiB`, `MiB`, `GiB`, `TiB` in powers of 1024, `KB`, `MB`, `GB`, `TB` in powers of 1000 |\n"
-    "| duration | `250ms`, `30s`, `5m`, `1h`, `1d`, or several of them from large to small: `1h30m`; `0` or `off` where zero is allowed |\n"
+    "| size | bytes, or with a unit: `KiB`, `MiB`, `GiB`, `TiB` in powers of 1024, `KB`, `MB`, `GB`, `TB` in powers of "
+    "1000 |\n"
+    "| duration | `250ms`, `30s`, `5m`, `1h`, `1d`, or several of them from large to small: `1h30m`; `0` or `off` "
+    "where zero is allowed |\n"
     "| percentage | `20%` or `20` |\n"
-    "| secret | the text itself, or `file:PATH`: the content of the file, without its last line end; a relative path begins at the"
+    "| secret | the text itself, or `file:PATH`: the content of the file, without its last line end; a relative path "
+    "begins at the"
     " configuration's folder |\n"
     "| list | `[a, b]`, or each entry on a line of its own behind `- ` |\n"
     "\n"
-    "- `${NAME}` in a value is replaced by the environment variable, `${NAME:-default}` by the default when it is not set or empty; `$${`\n"
+    "- `${NAME}` in a value is replaced by the environment variable, `${NAME:-default}` by the default when it is not "
+    "set or empty; `$${`\n"
     "  stands for `${`. This happens after the YAML is read, so a variable never adds structure.\n"
-    "- `&name`, `*name` and `<<: *name` (anchors, aliases, merging) work as in YAML. Top-level members whose names begin with `x-` are passed\n"
+    "- `&name`, `*name` and `<<: *name` (anchors, aliases, merging) work as in YAML. Top-level members whose names "
+    "begin with `x-` are passed\n"
     "  by: a place for anchors.\n"
     "- A field without a value (`name:`) counts as left out. A name that stands twice in one mapping is a mistake.\n";
 
@@ -177,7 +184,8 @@ static void put_type(struct page *page, const struct conf_type *type, unsigned f
         break;
     default:
         put(page, kind_words(type->kind));
-        if (type->kind == CONF_INT || type->kind == CONF_BYTES || type->kind == CONF_DURATION || type->kind == CONF_NUMBER)
+        if (type->kind == CONF_INT || type->kind == CONF_BYTES || type->kind == CONF_DURATION ||
+            type->kind == CONF_NUMBER)
             put_bounds(page, type);
     }
 }
@@ -252,7 +260,8 @@ static void put_struct(struct page *page, const struct conf_section *section)
 static void put_union(struct page *page, const struct conf_section *section)
 {
     const struct conf_registry *registry = section->registry;
-    (void)fprintf(page->out, "\n## %s\n\nOne of these, written as its name and below it its settings:\n\n", section->name);
+    (void)fprintf(page->out, "\n## %s\n\nOne of these, written as its name and below it its settings:\n\n",
+                  section->name);
     put(page, "| Name | Settings | Meaning |\n|---|---|---|\n");
     for (const struct conf_variant *variant = registry->variants; variant->name != NULL; variant++) {
         put(page, "| ");

@@ -1,8 +1,9 @@
 /*
- * Names that refer to things declared elsewhere in the document.  Loading only notes both; resolving comes after all is loaded, so the
- * order of the document does not matter.
+ * Names that refer to things declared elsewhere in the document.  Loading only notes both; resolving comes after all is
+ * loaded, so the order of the document does not matter.
  *
- * Each kind of thing is sorted once by name and then searched, so that ten thousand routes to ten thousand upstreams are no matter.
+ * Each kind of thing is sorted once by name and then searched, so that ten thousand routes to ten thousand upstreams
+ * are no matter.
  */
 #include "base/assert.h"
 #include "base/sys.h"
@@ -17,7 +18,8 @@ struct name_index {
 void conf_refs_add(struct conf *conf, const struct conf_node *node, const char *names, struct conf_ref *ref)
 {
     if (node->kind != NODE_SCALAR || node->text.len == 0) {
-        conf_error(conf, node, "expected the name of %s %s, got %s", conf_article(names), names, conf_describe(conf, node));
+        conf_error(conf, node, "expected the name of %s %s, got %s", conf_article(names), names,
+                   conf_describe(conf, node));
         return;
     }
     struct conf_pending *pending = conf_take(conf, sizeof(*pending));
@@ -106,8 +108,8 @@ static void report_repeated(struct conf *conf, const struct name_index *index, c
 {
     for (size_t i = 1; i < index->count; i++)
         if (strcmp(index->words[i - 1], index->words[i]) == 0)
-            conf_error(conf, index->entries[i]->node, "the %s `%s` is declared twice, also at %s", names, index->words[i],
-                       conf_path(conf, index->entries[i - 1]->node));
+            conf_error(conf, index->entries[i]->node, "the %s `%s` is declared twice, also at %s", names,
+                       index->words[i], conf_path(conf, index->entries[i - 1]->node));
 }
 
 static void resolve_kind(struct conf *conf, const char *names)

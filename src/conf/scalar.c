@@ -1,8 +1,9 @@
 /*
- * Scalars with their units: booleans, whole numbers, numbers, sizes, durations, percentages, texts and words.  Arithmetic is exact and
- * checked: `1.5s` is 1,500 ms, `0.3B` is a mistake, and what does not fit 63 bits is too large.
+ * Scalars with their units: booleans, whole numbers, numbers, sizes, durations, percentages, texts and words.
+ * Arithmetic is exact and checked: `1.5s` is 1,500 ms, `0.3B` is a mistake, and what does not fit 63 bits is too large.
  *
- * Numbers are decimal.  YAML 1.1 would read `010` as eight and 1.2 as ten, so a leading zero is refused rather than guessed.
+ * Numbers are decimal.  YAML 1.1 would read `010` as eight and 1.2 as ten, so a leading zero is refused rather than
+ * guessed.
  */
 #include <math.h>
 
@@ -19,9 +20,17 @@ static const struct unit duration_units[] = {
     { "d", 86400000 }, { "h", 3600000 }, { "m", 60000 }, { "s", 1000 }, { "ms", 1 }, { NULL },
 };
 static const struct unit bytes_units[] = {
-    { "TiB", (int64_t)1 << 40 }, { "GiB", (int64_t)1 << 30 }, { "MiB", (int64_t)1 << 20 }, { "KiB", (int64_t)1 << 10 },
-    { "TB", 1000000000000 },     { "GB", 1000000000 },        { "MB", 1000000 },           { "KB", 1000 },
-    { "kB", 1000 },              { "B", 1 },                  { NULL },
+    { "TiB", (int64_t)1 << 40 },
+    { "GiB", (int64_t)1 << 30 },
+    { "MiB", (int64_t)1 << 20 },
+    { "KiB", (int64_t)1 << 10 },
+    { "TB", 1000000000000 },
+    { "GB", 1000000000 },
+    { "MB", 1000000 },
+    { "KB", 1000 },
+    { "kB", 1000 },
+    { "B", 1 },
+    { NULL },
 };
 
 enum { FRACTION_DIGITS_MAX = 6 };
@@ -246,7 +255,8 @@ static void report_bounds(struct conf *conf, const struct conf_node *node, const
         conf_error(conf, node, "must be between `%s` and `%s`, got %s", min, max, got);
 }
 
-static void report_parsed(struct conf *conf, const struct conf_node *node, const struct conf_type *type, enum parsed parsed)
+static void report_parsed(struct conf *conf, const struct conf_node *node, const struct conf_type *type,
+                          enum parsed parsed)
 {
     const char *got = conf_describe(conf, node), *expected = expected_words(type->kind);
     const char *text = conf_shown(conf, node->text);
@@ -258,7 +268,8 @@ static void report_parsed(struct conf *conf, const struct conf_node *node, const
         conf_error(conf, node, "%s is too large", got);
         break;
     case PARSED_TOO_FINE:
-        conf_error(conf, node, "%s is not a whole number of %s", got, type->kind == CONF_BYTES ? "bytes" : "milliseconds");
+        conf_error(conf, node, "%s is not a whole number of %s", got,
+                   type->kind == CONF_BYTES ? "bytes" : "milliseconds");
         break;
     case PARSED_LEADING_ZERO:
         conf_error(conf, node, "a number does not begin with a zero (some readers would take %s for octal)", got);
@@ -278,15 +289,18 @@ static bool report_bytes_unit(struct conf *conf, const struct conf_node *node)
     struct slice unit = slice_trim(rest);
     bool known = unit.len > 0 && unit.len <= 3 && strchr("kKmMgGtT", unit.at[0]) != NULL;
     bool two = unit.len == 1 || slice_eq_nocase(behind(unit, 1), SLICE("b"));
-    if (!known || (!two && !slice_eq_nocase(behind(unit, 1), SLICE("ib")) && !slice_eq_nocase(behind(unit, 1), SLICE("i"))))
+    if (!known ||
+        (!two && !slice_eq_nocase(behind(unit, 1), SLICE("ib")) && !slice_eq_nocase(behind(unit, 1), SLICE("i"))))
         return false;
     char letter = (char)(unit.at[0] & ~0x20);
     int len = (int)MIN(number_len, (size_t)20);
     if (two)
-        conf_error(conf, node, "the unit of `%s` is unclear: write `%.*s%ciB` for powers of 1024 or `%.*s%cB` for powers of 1000",
+        conf_error(conf, node,
+                   "the unit of `%s` is unclear: write `%.*s%ciB` for powers of 1024 or `%.*s%cB` for powers of 1000",
                    conf_shown(conf, node->text), len, node->text.at, letter, len, node->text.at, letter);
     else
-        conf_error(conf, node, "unknown unit in `%s`, did you mean `%.*s%ciB`?", conf_shown(conf, node->text), len, node->text.at, letter);
+        conf_error(conf, node, "unknown unit in `%s`, did you mean `%.*s%ciB`?", conf_shown(conf, node->text), len,
+                   node->text.at, letter);
     return true;
 }
 
@@ -365,10 +379,12 @@ static void load_enum(struct conf *conf, const struct conf_node *node, const str
         if (count < ARRAY_LEN(words))
             words[count++] = word->word;
     }
-    conf_error(conf, node, "unknown word `%s`%s", conf_shown(conf, node->text), conf_suggest(conf, node->text, words, count));
+    conf_error(conf, node, "unknown word `%s`%s", conf_shown(conf, node->text),
+               conf_suggest(conf, node->text, words, count));
 }
 
-void conf_scalar_load(struct conf *conf, const struct conf_node *node, const struct conf_type *type, unsigned flags, void *value)
+void conf_scalar_load(struct conf *conf, const struct conf_node *node, const struct conf_type *type, unsigned flags,
+                      void *value)
 {
     ENSURE(type->kind <= CONF_ENUM && type->kind != CONF_SECRET);
     if (node->kind != NODE_SCALAR) {

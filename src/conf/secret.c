@@ -1,6 +1,6 @@
 /*
- * Secrets: given in the open, or as `file:PATH` with the path relative to the configuration's file.  Neither the text nor a line that
- * holds it is ever shown; messages speak of the path alone.
+ * Secrets: given in the open, or as `file:PATH` with the path relative to the configuration's file.  Neither the text
+ * nor a line that holds it is ever shown; messages speak of the path alone.
  */
 #include <errno.h>
 
@@ -53,7 +53,8 @@ static const char *read_secret(struct conf *conf, const struct conf_node *node, 
 void conf_secret_load(struct conf *conf, const struct conf_node *node, const char **value)
 {
     if (node->kind != NODE_SCALAR) {
-        conf_error(conf, node, "expected a secret: text, or `file:PATH` to read it from a file, got %s", conf_describe(conf, node));
+        conf_error(conf, node, "expected a secret: text, or `file:PATH` to read it from a file, got %s",
+                   conf_describe(conf, node));
         return;
     }
     struct slice prefix = SLICE("file:");

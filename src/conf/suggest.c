@@ -1,6 +1,7 @@
 /*
- * The nearest of the words that would have been right.  Distance is optimal string alignment (insert, remove, change, swap neighbours),
- * where letters' case and `-` for `_` cost nothing: `healthCheck` and `health-check` are slips for `health_check`.
+ * The nearest of the words that would have been right.  Distance is optimal string alignment (insert, remove, change,
+ * swap neighbours), where letters' case and `-` for `_` cost nothing: `healthCheck` and `health-check` are slips for
+ * `health_check`.
  *
  * A word is near when at most a third of it has to change, and always at one change in two letters or more.
  */
@@ -31,7 +32,8 @@ static unsigned distance(struct slice a, struct slice b)
             unsigned best = above[j - 1] + !same;
             best = MIN(best, above[j] + 1);
             best = MIN(best, row[j - 1] + 1);
-            if (i > 1 && j > 1 && folded(a.at[i - 1]) == folded(b.at[j - 2]) && folded(a.at[i - 2]) == folded(b.at[j - 1]))
+            if (i > 1 && j > 1 && folded(a.at[i - 1]) == folded(b.at[j - 2]) &&
+                folded(a.at[i - 2]) == folded(b.at[j - 1]))
                 best = MIN(best, above2[j - 2] + 1);
             row[j] = best;
         }
@@ -49,8 +51,10 @@ const char *conf_nearest(struct slice word, const char *const *words, size_t cou
         struct slice candidate = slice_from(words[i]);
         if (candidate.len > WORD_BYTES_MAX)
             continue;
+        size_t longer = MAX(word.len, candidate.len), apart = longer - MIN(word.len, candidate.len);
+        if (apart > MAX(longer / 3, (size_t)1)) /* at least so many changes: spares the table */
+            continue;
         unsigned d = distance(word, candidate);
-        size_t longer = MAX(word.len, candidate.len);
         if (d < nearest_distance && (d * 3 <= longer || (d == 1 && longer >= 2))) {
             nearest = words[i];
             nearest_distance = d;
@@ -80,8 +84,10 @@ static struct slice list_words(struct conf *conf, const char *const *words, size
 
 const char *conf_suggest(struct conf *conf, struct slice word, const char *const *words, size_t count)
 {
-    const char *nearest = conf_nearest(word, words, count);
     struct slice text = SLICE("");
+    if (conf->diagnostic_count >= CONF_DIAGNOSTICS_MAX) /* nobody would see it */
+        return "";
+    const char *nearest = conf_nearest(word, words, count);
     if (nearest != NULL) {
         text = arena_printf(conf->arena, ", did you mean `%s`?", nearest);
     } else if (count > 0) {

@@ -1,9 +1,10 @@
 /*
- * libyaml's events to our tree (YAML 1.1 and so JSON).  Syntax ends the reading; other mistakes (an unknown anchor, a name twice, a
- * variable that is not set) are reported, mark their node as broken, and reading goes on so that all are told at once.
+ * libyaml's events to our tree (YAML 1.1 and so JSON).  Syntax ends the reading; other mistakes (an unknown anchor, a
+ * name twice, a variable that is not set) are reported, mark their node as broken, and reading goes on so that all are
+ * told at once.
  *
- * Aliases are copied, so the tree is one: the copies count against nodes_max and depth_max, which is what refuses alias bombs.  The
- * marks of a copy are those of the original, where a mistake has to be mended.
+ * Aliases are copied, so the tree is one: the copies count against nodes_max and depth_max, which is what refuses alias
+ * bombs.  The marks of a copy are those of the original, where a mistake has to be mended.
  */
 #include <yaml.h>
 
@@ -27,7 +28,7 @@ struct reader {
     struct anchor *anchors; /* newest first: a name used again hides the older */
     unsigned anchor_count;
     struct conf_node *key; /* of the node that is read next */
-    bool stopped; /* after a mistake that leaves no tree */
+    bool stopped;          /* after a mistake that leaves no tree */
 };
 
 static struct conf_node *read_node(struct reader *r, yaml_event_t *event, struct conf_node *parent, unsigned depth);
@@ -55,7 +56,8 @@ static const char *hint_for(const struct reader *r)
     };
     size_t at = r->parser.problem_mark.index;
     if (at < r->text.len && strncmp(r->parser.problem, "found character that cannot start", 33) == 0)
-        return r->text.at[at] == '\t' ? "; a tab does not indent: use spaces" : "; a text that begins with it needs quotes";
+        return r->text.at[at] == '\t' ? "; a tab does not indent: use spaces"
+                                      : "; a text that begins with it needs quotes";
     for (size_t i = 0; i < ARRAY_LEN(hints); i++)
         if (strncmp(r->parser.problem, hints[i].problem, strlen(hints[i].problem)) == 0)
             return hints[i].hint;
@@ -85,14 +87,14 @@ static void report_syntax(struct reader *r)
     if (p->error == YAML_MEMORY_ERROR) {
         conf_out_of_memory(r->conf);
     } else if (p->error == YAML_READER_ERROR) {
-        conf_error_at(r->conf, mark_of_offset(r, p->problem_offset), "", "not text in UTF-8: %s",
+        conf_error_at(r->conf, mark_of_offset(r, p->problem_offset), NULL, "not text in UTF-8: %s",
                       p->problem ? p->problem : "unreadable");
     } else if (p->context != NULL && p->context_mark.line != p->problem_mark.line) {
-        conf_error_at(r->conf, mark_of(r, p->problem_mark), "", "not valid YAML: %s %s that began on line %zu%s", p->problem, p->context,
-                      p->context_mark.line + 1, hint_for(r));
+        conf_error_at(r->conf, mark_of(r, p->problem_mark), NULL, "not valid YAML: %s %s that began on line %zu%s",
+                      p->problem, p->context, p->context_mark.line + 1, hint_for(r));
     } else {
-        conf_error_at(r->conf, mark_of(r, p->problem_mark), "", "not valid YAML: %s%s", p->problem ? p->problem : "unreadable",
-                      p->problem ? hint_for(r) : "");
+        conf_error_at(r->conf, mark_of(r, p->problem_mark), NULL, "not valid YAML: %s%s",
+                      p->problem ? p->problem : "unreadable", p->problem ? hint_for(r) : "");
     }
 }
 
@@ -106,7 +108,8 @@ static bool next_event(struct reader *r, yaml_event_t *ret)
     return false;
 }
 
-static struct conf_node *new_node(struct reader *r, struct conf_node *parent, enum conf_node_kind kind, const yaml_event_t *event)
+static struct conf_node *new_node(struct reader *r, struct conf_node *parent, enum conf_node_kind kind,
+                                  const yaml_event_t *event)
 {
     struct conf_node *node = conf_node_new(r->conf, parent, kind, mark_of(r, event->start_mark));
     if (node == NULL)
@@ -146,11 +149,13 @@ static void report_unknown_alias(struct reader *r, const struct conf_node *node,
     for (const struct anchor *a = r->anchors; a != NULL && count < ARRAY_LEN(names); a = a->next)
         names[count++] = a->name;
     struct slice word = slice_from(name);
+    const char *nearest = conf_nearest(word, names, count);
     conf_error(r->conf, node, "no anchor `&%s` stands before this alias%s", conf_shown(r->conf, word),
-               conf_suggest(r->conf, word, names, count));
+               nearest ? conf_suggest(r->conf, word, &nearest, 1) : "");
 }
 
-static struct conf_node *read_alias(struct reader *r, const yaml_event_t *event, struct conf_node *parent, unsigned depth)
+static struct conf_node *read_alias(struct reader *r, const yaml_event_t *event, struct conf_node *parent,
+                                    unsigned depth)
 {
     const char *name = (const char *)event->data.alias.anchor;
     const struct anchor *anchor = r->anchors;
@@ -170,7 +175,8 @@ static struct conf_node *read_alias(struct reader *r, const yaml_event_t *event,
         return NULL;
     node->broken = true;
     if (anchor != NULL)
-        conf_error(r->conf, node, "the alias `*%s` stands within what it repeats", conf_shown(r->conf, slice_from(name)));
+        conf_error(r->conf, node, "the alias `*%s` stands within what it repeats",
+                   conf_shown(r->conf, slice_from(name)));
     else
         report_unknown_alias(r, node, name);
     return node;
@@ -180,11 +186,12 @@ static struct conf_node *read_alias(struct reader *r, const yaml_event_t *event,
 
 static bool is_null_word(struct slice text)
 {
-    return text.len == 0 || slice_eq(text, SLICE("~")) || slice_eq(text, SLICE("null")) || slice_eq(text, SLICE("Null")) ||
-           slice_eq(text, SLICE("NULL"));
+    return text.len == 0 || slice_eq(text, SLICE("~")) || slice_eq(text, SLICE("null")) ||
+           slice_eq(text, SLICE("Null")) || slice_eq(text, SLICE("NULL"));
 }
 
-/* YAML's own tags say nothing that the schema does not know better, but for !!str; others would need code that we do not run. */
+/* YAML's own tags say nothing that the schema does not know better, but for !!str; others would need code that we do
+ * not run. */
 static void check_tag(struct reader *r, struct conf_node *node, const yaml_char_t *tag)
 {
     const char *text = (const char *)tag;
@@ -244,7 +251,8 @@ static void read_items(struct reader *r, struct conf_node *list, unsigned depth)
 /* The name of a member. A broken one still is a node, so that its value is read over. */
 static struct conf_node *read_key(struct reader *r, yaml_event_t *event, struct conf_node *map, unsigned depth)
 {
-    struct conf_node *key = event->type == YAML_SCALAR_EVENT ? read_scalar(r, event, map, true) : read_node(r, event, map, depth + 1);
+    struct conf_node *key =
+        event->type == YAML_SCALAR_EVENT ? read_scalar(r, event, map, true) : read_node(r, event, map, depth + 1);
     if (key == NULL)
         return NULL;
     if (event->type == YAML_SCALAR_EVENT) {
@@ -287,7 +295,8 @@ static void read_members(struct reader *r, struct conf_node *map, unsigned depth
     }
 }
 
-static struct conf_node *read_container(struct reader *r, const yaml_event_t *event, struct conf_node *parent, unsigned depth)
+static struct conf_node *read_container(struct reader *r, const yaml_event_t *event, struct conf_node *parent,
+                                        unsigned depth)
 {
     bool is_map = event->type == YAML_MAPPING_START_EVENT;
     struct conf_node *node = new_node(r, parent, is_map ? NODE_MAP : NODE_LIST, event);
@@ -345,7 +354,8 @@ static struct conf_node *read_stream(struct reader *r)
             break;
         case YAML_DOCUMENT_START_EVENT:
             if (root != NULL) {
-                conf_error_at(r->conf, mark_of(r, event.start_mark), "", "a second document begins here; a configuration is one");
+                conf_error_at(r->conf, mark_of(r, event.start_mark), NULL,
+                              "a second document begins here; a configuration is one");
                 r->stopped = true;
             }
             break;

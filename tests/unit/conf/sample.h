@@ -1,5 +1,6 @@
 /*
- * A schema that has every kind once, shaped like the real configuration: for the tests of this folder and for fuzz/yaml_conf.c.
+ * A schema that has every kind once, shaped like the real configuration: for the tests of this folder and for
+ * fuzz/yaml_conf.c.
  */
 #pragma once
 
@@ -22,7 +23,7 @@ struct sample_check {
 };
 
 struct sample_upstream {
-    struct conf_list targets; /* of sample_target, with a short form */
+    struct conf_list targets;   /* of sample_target, with a short form */
     struct sample_check *check; /* CONF_POINTER */
     struct sample_check probe;  /* embedded */
 };
@@ -41,9 +42,9 @@ struct sample_respond {
 
 struct sample_route {
     const char *path;
-    struct conf_list policies; /* of conf_choice */
+    struct conf_list policies;  /* of conf_choice */
     struct conf_choice handler; /* inline */
-    struct conf_list children; /* of sample_route: recursion through a list */
+    struct conf_list children;  /* of sample_route: recursion through a list */
 };
 
 struct sample_filter { /* recursion through a pointer */
@@ -59,13 +60,13 @@ struct sample {
     double share_percent;
     const char *name, *secret;
     int mode;
-    struct conf_list tags; /* of text, one allowed alone */
-    struct conf_list labels; /* name to text */
+    struct conf_list tags;      /* of text, one allowed alone */
+    struct conf_list labels;    /* name to text */
     struct conf_list upstreams; /* name to sample_upstream, declares */
     struct conf_list routes;
     struct sample_filter *filter;
 };
 
 extern const struct conf_struct sample_schema, sample_upstream_schema;
-extern const struct conf_type sample_tag_type, sample_label_type, sample_upstream_type, sample_target_type, sample_route_type,
-    sample_policy_type;
+extern const struct conf_type sample_tag_type, sample_label_type, sample_upstream_type, sample_target_type,
+    sample_route_type, sample_policy_type;
