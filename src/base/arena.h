@@ -1,7 +1,7 @@
 /*
  * An arena serves one exchange: allocation is a bump of a pointer, everything is freed at once.  Blocks come from the
- * worker's slab; what does not fit a block is taken from the heap.  All of it is charged to the memory budget and the arena has
- * a limit of its own.  Owned by whoever made it; one worker.
+ * worker's slab; what does not fit a block is taken from the heap.  All of it is charged to the memory budget and the
+ * arena has a limit of its own.  Owned by whoever made it; one worker.
  */
 #pragma once
 
@@ -15,8 +15,8 @@ struct arena_block;
 
 struct arena {
     struct memory *memory;
-    struct arena_block *blocks; /* newest first; the oldest holds the arena itself when made by arena_new */
-    char *at, *end;             /* what is left of the newest of usual size */
+    struct arena_block *blocks;     /* newest first; the oldest holds the arena itself when made by arena_new */
+    char *at, *end;                 /* what is left of the newest of usual size */
     size_t used_bytes, limit_bytes; /* bytes handed out, with their alignment */
 };
 

@@ -16,7 +16,7 @@ _Noreturn void ensure_failed(const char *what, const char *file, int line, const
 
 #define MAGIC_CHECK(obj, value) ENSURE((obj) != NULL && (obj)->magic == (value))
 
-#define container_of(ptr, type, member) ((type *)((char *)(ptr)-__builtin_offsetof(type, member)))
+#define container_of(ptr, type, member) ((type *)((char *)(ptr) - __builtin_offsetof(type, member)))
 #define ARRAY_LEN(a)                    (sizeof(a) / sizeof((a)[0]))
 #define MIN(a, b)                       ((a) < (b) ? (a) : (b))
 #define MAX(a, b)                       ((a) > (b) ? (a) : (b))

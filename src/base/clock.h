@@ -1,5 +1,6 @@
 /*
- * Calendar text without the C library's locale and static buffers: the Date field of RFC 9110 5.6.7 and RFC 3339 for logs.
+ * Calendar text without the C library's locale and static buffers: the Date field of RFC 9110 5.6.7 and RFC 3339 for
+ * logs.
  */
 #pragma once
 

@@ -10,6 +10,7 @@
 
 enum err_side { SIDE_NONE, SIDE_CLIENT, SIDE_UPSTREAM, SIDE_INTERNAL };
 
+/* clang-format off */
 /*   name                     side      retry  status  word (log, metric label, problem type) and title */
 #define ERR_TABLE(X)                                                                                                   \
     X(NONE,                   NONE,     false, 0,   "none",                     "No error")                            \
@@ -82,6 +83,7 @@ enum err {
 #undef X
     ERR_COUNT
 };
+/* clang-format on */
 
 struct err_info {
     enum err_side side;

@@ -1,7 +1,7 @@
 /*
  * SipHash-1-3 keyed once a process: safe against chosen keys, for every table that a peer can fill and for consistent
- * choices.  hash_stable is unkeyed (xxh-like mixing of our own), the same in every process and version: for placement that several gateways
- * must agree on.
+ * choices.  hash_stable is unkeyed (xxh-like mixing of our own), the same in every process and version: for placement
+ * that several gateways must agree on.
  */
 #pragma once
 

@@ -1,11 +1,11 @@
 /*
- * A worker's memory: slabs of arena blocks and of body chunks, one scratch buffer for reading, a list of spare kernel pipes,
- * and the budget that all of it is charged to.  The budget is process-wide (an atomic) and has a ceiling; when it is
- * reached, memory_* and everything above return NULL and the request path answers 503.
+ * A worker's memory: slabs of arena blocks and of body chunks, one scratch buffer for reading, a list of spare kernel
+ * pipes, and the budget that all of it is charged to.  The budget is process-wide (an atomic) and has a ceiling; when
+ * it is reached, memory_* and everything above return NULL and the request path answers 503.
  *
- * So that workers do not fight over the atomic, each takes credit from the budget in grains (256 KiB, less for a small budget) and
- * charges against that: `budget_used` reads up to two grains a worker high, and is exact again after memory_done.  `held_bytes` is
- * exact always.  Owned by the worker, which alone touches it, `budget_used` excepted.
+ * So that workers do not fight over the atomic, each takes credit from the budget in grains (256 KiB, less for a small
+ * budget) and charges against that: `budget_used` reads up to two grains a worker high, and is exact again after
+ * memory_done.  `held_bytes` is exact always.  Owned by the worker, which alone touches it, `budget_used` excepted.
  */
 #pragma once
 
@@ -21,7 +21,7 @@ enum {
     CHUNK_BYTES = 16384,       /* with its header; a body's unit of buffering */
     SCRATCH_BYTES = 65536,     /* a worker's read buffer: no connection owns one while it is idle */
     KERNEL_PIPE_BYTES = 65536, /* the default; an unprivileged user gets 1,024 pipes of this size */
-    KERNEL_PIPES_MAX = 192,    /* a worker, unless told: room for five workers within those 1,024; past them pipes shrink */
+    KERNEL_PIPES_MAX = 192,    /* a worker, unless told: five workers fit in those 1,024; past them pipes shrink */
     BLOCKS_KEPT_MAX = 256,     /* 2 MiB a worker: what is freed after a burst goes back to the heap */
     CHUNKS_KEPT_MAX = 128,     /* 2 MiB a worker */
 };
@@ -53,6 +53,7 @@ void *memory_block(struct memory *memory);
 void memory_block_free(struct memory *memory, void *block);
 void *memory_chunk(struct memory *memory);
 void memory_chunk_free(struct memory *memory, void *chunk);
-/* Anything else that a peer can make us hold (buffers kept between reads, large heads). `size` is given back on free. */
+/* Anything else that a peer can make us hold (buffers kept between reads, large heads). `size` is given back by
+ * memory_put. */
 void *memory_get(struct memory *memory, size_t size);
 void memory_put(struct memory *memory, void *ptr, size_t size);

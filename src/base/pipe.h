@@ -6,8 +6,8 @@
  * room = room_max - bytes is the whole back-pressure design: who produces never appends beyond it.
  * A pipe ends as ENDED (with trailers or none) or CUT (with the error); nothing else counts as complete.  Bytes that
  * came before a cut may still be read.
- * When a body is spliced, what is behind the last chunk sits in a kernel pipe and never enters the process; after the first
- * spliced byte, nothing may be appended to that pipe by copying until the kernel part is drained.
+ * When a body is spliced, what is behind the last chunk sits in a kernel pipe and never enters the process; after the
+ * first spliced byte, nothing may be appended to that pipe by copying until the kernel part is drained.
  *
  * Owned by the struct it is embedded in; pipe_done gives everything back; one worker.
  */
@@ -45,8 +45,8 @@ struct pipe {
     uint32_t bytes;             /* in chunks and kernel pipe together */
     uint32_t kernel_bytes;
     uint32_t room_max;
-    uint8_t end; /* enum pipe_end */
-    uint8_t err; /* enum err, with PIPE_CUT */
+    uint8_t end;    /* enum pipe_end */
+    uint8_t err;    /* enum err, with PIPE_CUT */
     uint64_t total; /* bytes that ever entered */
 };
 
@@ -70,26 +70,27 @@ static inline bool pipe_drained(const struct pipe *pipe)
 
 /* Copies len bytes in; the caller has seen that there is room (ENSUREd). -ERR_MEMORY: nothing was appended. */
 MUST_USE int pipe_append(struct pipe *pipe, const void *data, size_t len);
-/* Room to read straight into: at least one byte, at most pipe_room, which must not be 0. -ERR_MEMORY without memory. Follow with
- * pipe_commit at once, of 0 bytes when none came. */
+/* Room to read straight into: at least one byte, at most pipe_room, which must not be 0. -ERR_MEMORY without memory.
+ * Follow with pipe_commit at once, of 0 bytes when none came. */
 MUST_USE int pipe_reserve(struct pipe *pipe, char **ret_at, size_t *ret_len);
 void pipe_commit(struct pipe *pipe, size_t len);
 /* Fills at most max iovecs with what is in chunks, at most `bytes_max` bytes; returns how many were filled. */
 int pipe_peek(const struct pipe *pipe, struct iovec *ret_iov, int max, size_t bytes_max);
 void pipe_consume(struct pipe *pipe, size_t len);
-/* Moves up to max bytes of chunks from one pipe to the other, well-filled chunks by pointer; returns how many, fewer when memory is
- * out. Ignores room. Kernel bytes and ends stay. Both have the same memory. */
+/* Moves up to max bytes of chunks from one pipe to the other, well-filled chunks by pointer; returns how many, fewer
+ * when memory is out. Ignores room. Kernel bytes and ends stay. Both have the same memory. */
 size_t pipe_move(struct pipe *from, struct pipe *to, size_t max);
 /* The body is complete. The pipe was open (ENSUREd). */
 void pipe_finish(struct pipe *pipe, struct fields *trailers);
 /* The body stops short. Nothing happens when the pipe has its end already. */
 void pipe_cut(struct pipe *pipe, enum err err);
 
-/* Splicing. Begin: takes a kernel pipe from the worker's pool, false when none is to be had (then copy). It goes back in pipe_done. */
+/* Splicing. Begin: takes a kernel pipe from the worker's pool, false when none is to be had (then copy). It goes back
+ * in pipe_done. */
 bool pipe_splice_begin(struct pipe *pipe);
-/* Moves up to max bytes from the socket into the kernel part, at most the room (which must not be 0): bytes moved, 0 at the peer's
- * end, or -1 and errno. The kernel pipe counts in pages, so it may be full before the room is: EAGAIN says that the socket has
- * nothing only when kernel_bytes is 0; otherwise try again once some have gone out. */
+/* Moves up to max bytes from the socket into the kernel part, at most the room (which must not be 0): bytes moved, 0 at
+ * the peer's end, or -1 and errno. The kernel pipe counts in pages, so it may be full before the room is: EAGAIN says
+ * that the socket has nothing only when kernel_bytes is 0; otherwise try again once some have gone out. */
 ssize_t pipe_splice_in(struct pipe *pipe, int fd, size_t max);
 /* Moves up to max kernel bytes to the socket; chunks must be drained before: bytes moved or -1 and errno. */
 ssize_t pipe_splice_out(struct pipe *pipe, int fd, size_t max, bool more);

@@ -1,7 +1,7 @@
 /*
  * A slab hands out objects of one size and keeps a bounded number of freed ones for the next use (last in, first out,
- * so that the next user finds them in the cache).  It belongs to one worker; no lock.  Under AddressSanitizer nothing is kept, so that a
- * use after free is seen.
+ * so that the next user finds them in the cache).  It belongs to one worker; no lock.  Under AddressSanitizer nothing
+ * is kept, so that a use after free is seen.
  */
 #pragma once
 

@@ -14,9 +14,9 @@ struct slice {
     size_t len;
 };
 
-#define SLICE(literal)   ((struct slice){ "" literal, sizeof(literal) - 1 })
-#define SLICE_ARG(s)     (int)(s).len, (s).at /* for "%.*s" */
-#define SLICE_EMPTY      ((struct slice){ NULL, 0 })
+#define SLICE(literal) ((struct slice){ "" literal, sizeof(literal) - 1 })
+#define SLICE_ARG(s)   (int)(s).len, (s).at /* for "%.*s" */
+#define SLICE_EMPTY    ((struct slice){ NULL, 0 })
 
 static inline struct slice slice_make(const char *at, size_t len)
 {
