@@ -124,61 +124,58 @@ static void collect_errors(void *data, metric_emit *emit, void *ctx)
     emit(ctx, NULL, (double)atomic_load(&log->errors));
 }
 
-static void conf_keep(struct access_log *log, const struct access_log_conf *conf)
+/* Everything that a configuration needs, made before anything is changed. */
+struct plan {
+    struct sink *sink; /* NULL: off */
+    char *to;
+    unsigned count;
+    struct channel *channels[];
+};
+
+static void plan_free(struct plan *plan)
 {
-    char *old = (char *)(uintptr_t)log->conf.to;
-    log->conf = *conf;
-    log->conf.to = mem_strdup(is_off(conf) ? "off" : conf->to);
-    mem_free(old);
+    for (unsigned i = 0; i < plan->count; i++)
+        channel_free(plan->channels[i]);
+    sink_free(plan->sink);
+    mem_free(plan->to);
+    mem_free(plan);
 }
 
-/* One channel for each worker into `ret_channels`, all or none. */
-static int channels_new(unsigned count, struct sink *sink, const struct access_log_conf *conf,
-                        struct channel **ret_channels)
+static char *copy_to(const struct access_log_conf *conf)
 {
-    for (unsigned i = 0; i < count; i++) {
-        ret_channels[i] = channel_new(sink, conf);
-        if (ret_channels[i] != NULL)
-            continue;
-        while (i-- > 0)
-            channel_free(ret_channels[i]);
-        return -ERR_MEMORY;
-    }
-    if (sink)
-        sink->channels = count;
-    return 0;
+    struct slice to = slice_from(is_off(conf) ? "off" : conf->to);
+    char *copy = mem_zalloc(to.len + 1);
+    return copy ? memcpy(copy, to.at, to.len) : NULL;
 }
 
-/* Opens the sink and makes the channels of a configuration. -1 after ret_why. */
-static int prepare(unsigned workers, const struct access_log_conf *conf, struct sink **ret_sink,
-                   struct channel ***ret_channels, const char **ret_why)
+/* NULL after ret_why. */
+static struct plan *plan_new(unsigned workers, const struct access_log_conf *conf, const char **ret_why)
 {
-    *ret_sink = NULL;
-    if (!is_off(conf) && (*ret_sink = sink_new(conf->to, ret_why)) == NULL)
-        return -1;
-    *ret_channels = mem_must(sizeof(**ret_channels) * workers);
-    if (channels_new(workers, *ret_sink, conf, *ret_channels) == 0)
-        return 0;
     *ret_why = "out of memory";
-    mem_free(*ret_channels);
-    sink_free(*ret_sink);
-    return -1;
+    struct plan *plan = mem_zalloc(sizeof(*plan) + workers * sizeof(*plan->channels));
+    if (plan == NULL)
+        return NULL;
+    bool made = (plan->to = copy_to(conf)) != NULL;
+    if (made && !is_off(conf))
+        made = (plan->sink = sink_new(conf->to, ret_why)) != NULL;
+    for (; made && plan->count < workers; plan->count += made)
+        made = (plan->channels[plan->count] = channel_new(plan->sink, conf)) != NULL;
+    if (!made) {
+        plan_free(plan);
+        return NULL;
+    }
+    if (plan->sink)
+        plan->sink->channels = workers;
+    return plan;
 }
 
-static struct access_log *log_alloc(unsigned workers)
+/* The plan's parts are in their places now. */
+static void plan_done(struct access_log *log, const struct access_log_conf *conf, struct plan *plan)
 {
-    void *raw;
-    size_t head = (sizeof(struct access_log) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    struct access_log *log = aligned_alloc_zeroed(head + workers * sizeof(struct slot), &raw);
-    if (log == NULL)
-        return NULL;
-    log->raw = raw;
-    log->workers = workers;
-    log->slots = (struct slot *)(void *)((char *)log + head);
-    pthread_mutex_init(&log->lock, NULL);
-    for (unsigned i = 0; i < workers; i++)
-        log->slots[i].buf = mem_must(ACCESS_LINE_MAX);
-    return log;
+    mem_free((char *)(uintptr_t)log->conf.to);
+    log->conf = *conf;
+    log->conf.to = plan->to;
+    mem_free(plan);
 }
 
 static void log_release(struct access_log *log)
@@ -198,6 +195,25 @@ static void log_release(struct access_log *log)
     pthread_mutex_destroy(&log->lock);
     mem_free((char *)(uintptr_t)log->conf.to);
     mem_free(log->raw);
+}
+
+static struct access_log *log_alloc(unsigned workers)
+{
+    void *raw;
+    size_t head = (sizeof(struct access_log) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    struct access_log *log = aligned_alloc_zeroed(head + workers * sizeof(struct slot), &raw);
+    if (log == NULL)
+        return NULL;
+    log->raw = raw;
+    log->workers = workers;
+    log->slots = (struct slot *)(void *)((char *)log + head);
+    pthread_mutex_init(&log->lock, NULL);
+    for (unsigned i = 0; i < workers; i++)
+        if ((log->slots[i].buf = mem_alloc(ACCESS_LINE_MAX)) == NULL) {
+            log_release(log);
+            return NULL;
+        }
+    return log;
 }
 
 /* Signals are the main thread's; a pipe without a reader answers EPIPE. */
@@ -221,17 +237,19 @@ static int thread_start(struct access_log *log)
 struct access_log *access_log_new(const struct access_log_conf *conf, unsigned workers, const char **ret_why)
 {
     ENSURE(workers > 0);
-    struct sink *sink;
-    struct channel **channels;
-    if (prepare(workers, conf, &sink, &channels, ret_why) != 0)
+    struct plan *plan = plan_new(workers, conf, ret_why);
+    if (plan == NULL)
         return NULL;
     struct access_log *log = log_alloc(workers);
-    ENSURE(log != NULL);
+    if (log == NULL) {
+        *ret_why = "out of memory";
+        plan_free(plan);
+        return NULL;
+    }
     for (unsigned i = 0; i < workers; i++)
-        log->slots[i].writing = log->slots[i].reading = channels[i];
-    mem_free(channels);
-    log->sinks = log->current = sink;
-    conf_keep(log, conf);
+        log->slots[i].writing = log->slots[i].reading = plan->channels[i];
+    log->sinks = log->current = plan->sink;
+    plan_done(log, conf, plan);
     if (thread_start(log) != 0) {
         *ret_why = "the log's thread could not be started";
         log_release(log);
@@ -268,28 +286,26 @@ int access_log_change(struct access_log *log, const struct access_log_conf *conf
 {
     if (conf_same(&log->conf, conf))
         return 0;
-    struct sink *sink;
-    struct channel **channels;
-    if (prepare(log->workers, conf, &sink, &channels, ret_why) != 0)
+    struct plan *plan = plan_new(log->workers, conf, ret_why);
+    if (plan == NULL)
         return -1;
     pthread_mutex_lock(&log->lock);
     for (unsigned i = 0; i < log->workers; i++) {
         /* one that the worker never took up holds no line */
-        struct channel *unused = atomic_exchange(&log->slots[i].pending, channels[i]);
+        struct channel *unused = atomic_exchange(&log->slots[i].pending, plan->channels[i]);
         if (unused && unused->sink)
             unused->sink->channels--;
         channel_free(unused);
     }
-    if (sink) {
-        sink->next = log->sinks;
-        log->sinks = sink;
+    if (plan->sink) {
+        plan->sink->next = log->sinks;
+        log->sinks = plan->sink;
     }
     if (log->current)
         atomic_store(&log->current->retired, true);
-    log->current = sink;
+    log->current = plan->sink;
     pthread_mutex_unlock(&log->lock);
-    mem_free(channels);
-    conf_keep(log, conf);
+    plan_done(log, conf, plan);
     doze_kick(&log->doze);
     return 0;
 }

@@ -1,6 +1,7 @@
 /*
- * The access log: one line an exchange, JSON or combined, written by a thread of its own from one bounded ring a worker.  A worker never blocks: a full ring loses the line and
- * counts it (maitred_access_log_lost_total, and a line in the error log, rate-limited).  Control characters, quotes and non-ASCII never leave a field unescaped.
+ * The access log: one line an exchange, JSON or combined, written by a thread of its own from one bounded ring a
+ * worker.  A worker never blocks: a full ring loses the line and counts it (maitred_access_log_lost_total, and a line
+ * in the error log, rate-limited).  Control characters, quotes and non-ASCII never leave a field unescaped.
  */
 #pragma once
 

@@ -4,9 +4,10 @@
  *      slot (a worker) --writing--> channel: ring + format + sink <--reading-- the writer thread
  *                      --pending--> channel put there by access_log_change
  *
- * A changed configuration is a new channel for each worker.  The worker takes it up at its next line and links it as the successor of the old one; the
- * writer empties the old channel into the old sink before it goes on to the successor.  So every line is in the format of the sink it goes to, none is lost,
- * and neither side waits for the other.
+ * A changed configuration is a new channel for each worker.  The worker takes it up at its next line and links it as
+ * the successor of the old one; the writer empties the old channel into the old sink before it goes on to the
+ * successor.  So every line is in the format of the sink it goes to, none is lost, and neither side waits for the
+ * other.
  */
 #pragma once
 
@@ -20,19 +21,21 @@
 #include "observe/metrics.h"
 #include "observe/ring.h"
 
-/* Where lines go. Made by control, written and freed by the writer; `channels` and the list are under access_log.lock. */
+/* Where lines go. Made by control, written and freed by the writer; `channels` and the list are under access_log.lock.
+ */
 struct sink {
     struct sink *next;
-    char *path; /* NULL: stdout or stderr, which are never closed or reopened */
-    int fd;     /* -1: opened again when a line comes */
+    int fd;       /* -1: opened again when a line comes */
+    bool is_file; /* stdout and stderr are never closed or reopened */
     unsigned channels;
     _Atomic(bool) retired; /* not the current one any more */
     bool failing;          /* the last write failed, and that was said */
     struct channel *torn;  /* half of this channel's oldest line is written: no other may write before the rest */
+    char name[];           /* the path, or stdout or stderr */
 };
 
 struct channel {
-    void *raw; /* as allocated; the channel is aligned within */
+    void *raw;         /* as allocated; the channel is aligned within */
     struct sink *sink; /* NULL: off, and there is no ring */
     int format;
     _Atomic(struct channel *) successor;
@@ -41,9 +44,9 @@ struct channel {
 
 struct slot {
     _Alignas(64) _Atomic(struct channel *) pending;
-    struct channel *writing; /* the worker's */
-    char *buf;               /* the worker's, for the line being made */
-    _Atomic(uint64_t) lost;  /* written by the worker, read by all */
+    struct channel *writing;              /* the worker's */
+    char *buf;                            /* the worker's, for the line being made */
+    _Atomic(uint64_t) lost;               /* written by the worker, read by all */
     _Alignas(64) struct channel *reading; /* the writer's */
 };
 

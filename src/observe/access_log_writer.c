@@ -40,26 +40,29 @@ static const char *error_text(int number)
 
 struct sink *sink_new(const char *to, const char **ret_why)
 {
-    struct sink *sink = mem_must(sizeof(*sink));
-    if (strcmp(to, "stdout") == 0) {
-        sink->fd = STDOUT_FILENO;
-    } else if (strcmp(to, "stderr") == 0) {
-        sink->fd = STDERR_FILENO;
-    } else {
-        sink->path = mem_strdup(to);
-        sink->fd = sink_open(to);
-        if (sink->fd < 0) {
-            *ret_why = error_text(errno);
-            sink_free(sink);
-            return NULL;
-        }
+    size_t size = strlen(to) + 1;
+    struct sink *sink = mem_zalloc(sizeof(*sink) + size);
+    if (sink == NULL) {
+        *ret_why = "out of memory";
+        return NULL;
     }
-    return sink;
+    memcpy(sink->name, to, size);
+    sink->is_file = strcmp(to, "stdout") != 0 && strcmp(to, "stderr") != 0;
+    if (!sink->is_file) {
+        sink->fd = to[3] == 'o' ? STDOUT_FILENO : STDERR_FILENO;
+        return sink;
+    }
+    sink->fd = sink_open(to);
+    if (sink->fd >= 0)
+        return sink;
+    *ret_why = error_text(errno);
+    mem_free(sink);
+    return NULL;
 }
 
 static void sink_close(struct sink *sink)
 {
-    if (sink->path == NULL || sink->fd < 0)
+    if (!sink->is_file || sink->fd < 0)
         return;
     (void)sys->close(sink->fd);
     sink->fd = -1;
@@ -70,13 +73,7 @@ void sink_free(struct sink *sink)
     if (sink == NULL)
         return;
     sink_close(sink);
-    mem_free(sink->path);
     mem_free(sink);
-}
-
-static const char *sink_name(const struct sink *sink)
-{
-    return sink->path ? sink->path : sink->fd == STDOUT_FILENO ? "stdout" : "stderr";
 }
 
 static void sink_fails(struct access_log *log, struct sink *sink, const char *doing)
@@ -86,15 +83,14 @@ static void sink_fails(struct access_log *log, struct sink *sink, const char *do
         return;
     atomic_fetch_add(&log->errors, 1);
     if (!sink->failing)
-        log_error("access_log", "%s %s: %s; lines are kept while there is room", doing, sink_name(sink),
-                  error_text(number));
+        log_error("access_log", "%s %s: %s; lines are kept while there is room", doing, sink->name, error_text(number));
     sink->failing = true;
 }
 
 /* Bytes written, 0 when nothing could be. */
 static size_t sink_write(struct access_log *log, struct sink *sink, const char *at, size_t len)
 {
-    if (sink->fd < 0 && (sink->fd = sink_open(sink->path)) < 0) {
+    if (sink->fd < 0 && (sink->fd = sink_open(sink->name)) < 0) {
         sink_fails(log, sink, "cannot open");
         return 0;
     }
@@ -104,7 +100,7 @@ static size_t sink_write(struct access_log *log, struct sink *sink, const char *
         return 0;
     }
     if (sink->failing)
-        log_notice("access_log", "%s can be written again", sink_name(sink));
+        log_notice("access_log", "%s can be written again", sink->name);
     sink->failing = false;
     return (size_t)n;
 }
@@ -199,13 +195,13 @@ static void reopen(struct access_log *log)
     struct sink *sinks = log->sinks; /* the writer alone takes any out */
     pthread_mutex_unlock(&log->lock);
     for (struct sink *sink = sinks; sink; sink = sink->next) {
-        if (sink->path == NULL || sink->fd < 0)
+        if (!sink->is_file || sink->fd < 0)
             continue;
-        int fd = sink_open(sink->path);
+        int fd = sink_open(sink->name);
         if (fd < 0) {
             int number = errno;
             atomic_fetch_add(&log->errors, 1);
-            log_error("access_log_reopen", "cannot open %s: %s; the file open so far stays in use", sink->path,
+            log_error("access_log_reopen", "cannot open %s: %s; the file open so far stays in use", sink->name,
                       error_text(number));
             continue;
         }
@@ -213,7 +209,7 @@ static void reopen(struct access_log *log)
             discard_torn(log, sink->torn);
         sink_close(sink);
         sink->fd = fd;
-        log_info("access_log_reopen", "%s was opened again", sink->path);
+        log_info("access_log_reopen", "%s was opened again", sink->name);
     }
 }
 

@@ -5,8 +5,9 @@
  *             nothing was there:   doze_sleep until poked                   the first line costs one system call, once
  *             could not write:     doze_wait, then try again                nobody's poke counts
  *
- * A producer puts its line and calls doze_poke, which is one load unless the thread sleeps.  Dekker's handshake: the producer stores the
- * ring's head and then loads the state, the thread stores the state and then loads the heads, all sequentially consistent, so one of the two sees the other.
+ * A producer puts its line and calls doze_poke, which is one load unless the thread sleeps.  Dekker's handshake: the
+ * producer stores the ring's head and then loads the state, the thread stores the state and then loads the heads, all
+ * sequentially consistent, so one of the two sees the other.
  */
 #pragma once
 

@@ -1,6 +1,6 @@
 /*
- * A line of text being written into a fixed buffer, with the escapes that make any bytes of a peer harmless.  Whatever does not fit sets `full` and nothing more is
- * written; the caller looks once at the end.
+ * A line of text being written into a fixed buffer, with the escapes that make any bytes of a peer harmless.  Whatever
+ * does not fit sets `full` and nothing more is written; the caller looks once at the end.
  */
 #pragma once
 

@@ -1,7 +1,8 @@
 /*
- * The error log: what an operator should know, on stderr (systemd's journal takes levels as <N> prefixes), one line an event, rate-limited by event so that a storm
- * leaves a count and not a flood.  Safe from any thread; never blocks a worker for a slow terminal: lines go through a bounded ring to the log thread once it runs, straight to
- * stderr before.
+ * The error log: what an operator should know, on stderr (systemd's journal takes levels as <N> prefixes), one line an
+ * event, rate-limited by event so that a storm leaves a count and not a flood.  Safe from any thread; never blocks a
+ * worker for a slow terminal: lines go through a bounded ring to the log thread once it runs, straight to stderr
+ * before.
  */
 #pragma once
 

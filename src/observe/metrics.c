@@ -108,7 +108,9 @@ struct series *series_get(const struct metric_family *family, const char *const 
         series->refs++;
     } else {
         struct family_state *state = family_state(family);
-        if (registry.count >= SERIES_MAX || state->count >= FAMILY_SERIES_MAX)
+        if (state == NULL)
+            series = series_refuse(family, "out of memory");
+        else if (registry.count >= SERIES_MAX || state->count >= FAMILY_SERIES_MAX)
             series = series_refuse(family, "too many series");
         else
             series = series_new(state, labels, len, hash);
@@ -195,7 +197,7 @@ uint64_t series_read(const struct series *series)
 void metrics_add_source(struct metric_source *source)
 {
     struct family_state *state = family_state(source->family);
-    ENSURE(source->family->kind != METRIC_HISTOGRAM);
+    ENSURE(state != NULL && source->family->kind != METRIC_HISTOGRAM);
     struct metric_source **at = &state->sources;
     while (*at)
         at = &(*at)->next;
@@ -205,7 +207,9 @@ void metrics_add_source(struct metric_source *source)
 
 void metrics_remove_source(struct metric_source *source)
 {
-    struct metric_source **at = &family_state(source->family)->sources;
+    struct family_state *state = family_state(source->family);
+    ENSURE(state != NULL);
+    struct metric_source **at = &state->sources;
     while (*at && *at != source)
         at = &(*at)->next;
     if (*at)
@@ -245,7 +249,7 @@ static void family_check(const struct metric_family *family)
     ENSURE(family->labels[METRIC_LABELS_MAX] == NULL);
 }
 
-/* A linear search: there are some dozens, and it runs only for new series and sources. */
+/* NULL without memory. A linear search: there are some dozens, and it runs only for new series and sources. */
 static struct family_state *family_state(const struct metric_family *family)
 {
     struct family_state **at = &registry.families;
@@ -255,8 +259,9 @@ static struct family_state *family_state(const struct metric_family *family)
         ENSURE(strcmp((*at)->family->name, family->name) != 0);
     }
     family_check(family);
-    *at = mem_must(sizeof(**at));
-    (*at)->family = family;
+    *at = mem_zalloc(sizeof(**at));
+    if (*at)
+        (*at)->family = family;
     return *at;
 }
 

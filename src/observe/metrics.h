@@ -1,7 +1,8 @@
 /*
- * Counters, gauges and histograms.  A family has a name and label names; a series is a family with label values.  Each series has a cell for each worker
- * (written by that worker alone, relaxed), so counting is one add to a line that nobody else writes; a scrape sums the cells.
- * Families are static; series are made by control when a snapshot is built, found again by their labels, counted, and bounded in number.
+ * Counters, gauges and histograms.  A family has a name and label names; a series is a family with label values.  Each
+ * series has a cell for each worker (written by that worker alone, relaxed), so counting is one add to a line that
+ * nobody else writes; a scrape sums the cells. Families are static; series are made by control when a snapshot is
+ * built, found again by their labels, counted, and bounded in number.
  */
 #pragma once
 
@@ -21,7 +22,7 @@ struct metric_family {
     const char *help;
     enum metric_kind kind;
     const char *labels[METRIC_LABELS_MAX + 1]; /* ended by NULL */
-    const char *unit; /* "seconds", "bytes" or NULL */
+    const char *unit;                          /* "seconds", "bytes" or NULL */
 };
 
 struct series;
@@ -29,14 +30,16 @@ struct series;
 /* Worker 0..workers-1, and one more cell for the control thread at index `workers`. Once, before any series. */
 void metrics_init(unsigned workers);
 void metrics_done(void);
-/* The series with these values (copied), made when new. Control thread. NULL only without memory or past the bound (counted in maitred_series_dropped_total). */
+/* The series with these values (copied), made when new. Control thread. NULL only without memory or past the bound
+ * (counted in maitred_series_dropped_total). */
 struct series *series_get(const struct metric_family *family, const char *const *values);
 void series_drop(struct series *series);
 
 /* On the worker with that index; no-op for NULL. */
 void series_add(struct series *series, unsigned worker, uint64_t n);
 void series_set(struct series *series, unsigned worker, int64_t value); /* gauge: the scrape sums workers */
-void series_observe_us(struct series *series, unsigned worker, uint64_t us); /* histogram of seconds, log buckets 100 us .. 100 s */
+void series_observe_us(struct series *series, unsigned worker,
+                       uint64_t us);               /* histogram of seconds, log buckets 100 us .. 100 s */
 uint64_t series_read(const struct series *series); /* sum; any thread; histogram: count */
 
 /* A gauge or counter computed at scrape time. `collect` calls metrics_emit for each series. */
@@ -50,5 +53,6 @@ struct metric_source {
 void metrics_add_source(struct metric_source *source); /* control thread; static lifetime, or removed before it ends */
 void metrics_remove_source(struct metric_source *source);
 
-/* Prometheus text format 0.0.4, or OpenMetrics 1.0. Control thread. Appends to a stream that grows in memory (open_memstream). */
+/* Prometheus text format 0.0.4, or OpenMetrics 1.0. Control thread. Appends to a stream that grows in memory
+ * (open_memstream). */
 void metrics_write(FILE *out, bool openmetrics);

@@ -6,7 +6,8 @@
  *      block: [ worker 0: cell cell cell ... ][ worker 1: cell cell cell ... ] ... [ control ]
  *               series->cells --^                       ^-- series->cells + METRIC_PAGE_CELLS * 1
  *
- * So no two workers share a cache line, one worker's counters lie densely, and counting is one add at a computed address.
+ * So no two workers share a cache line, one worker's counters lie densely, and counting is one add at a computed
+ * address.
  */
 #pragma once
 
@@ -18,12 +19,14 @@
 
 enum {
     METRIC_PAGE_CELLS = 512,
-    METRIC_HISTOGRAM_CELLS = METRIC_BUCKETS + 2, /* buckets, one more for what is above the last, and the sum in microseconds */
+    METRIC_HISTOGRAM_CELLS =
+        METRIC_BUCKETS + 2, /* buckets, one more for what is above the last, and the sum in microseconds */
 };
 
 typedef _Atomic(uint64_t) metric_cell;
 
-/* Made by series_get on the control thread; workers only follow `cells`. Freed by the last series_drop, or metrics_done. */
+/* Made by series_get on the control thread; workers only follow `cells`. Freed by the last series_drop, or
+ * metrics_done. */
 struct series {
     metric_cell *cells; /* worker 0's */
     struct family_state *family;
@@ -51,5 +54,6 @@ uint64_t series_sum(const struct series *series, unsigned cell);
 /* Upper bounds of the buckets, microseconds. */
 extern const uint32_t metric_bounds_us[METRIC_BUCKETS];
 
-/* Renders `name="value",...` into buf of size bytes and returns the length it has or would have. Values that are no UTF-8 get U+FFFD. */
+/* Renders `name="value",...` into buf of size bytes and returns the length it has or would have. Values that are no
+ * UTF-8 get U+FFFD. */
 size_t metrics_render_labels(const struct metric_family *family, const char *const *values, char *buf, size_t size);

@@ -4,9 +4,10 @@
  *      [ ...free... | line line line | ...free... ]        a line is never split over the end: the producer leaves
  *        tail ------^                ^------ head          the rest of the lap empty and says so in `lap_end`
  *
- * Because lines are contiguous, what ring_peek returns ends with a line's end, and one write(2) of it to a file opened with O_APPEND cannot be
- * torn by another process that appends to the same file (the old process during an upgrade).
- * head and tail only grow; their low bits are offsets.  The producer's fields and the consumer's lie on different cache lines.
+ * Because lines are contiguous, what ring_peek returns ends with a line's end, and one write(2) of it to a file opened
+ * with O_APPEND cannot be torn by another process that appends to the same file (the old process during an upgrade).
+ * head and tail only grow; their low bits are offsets.  The producer's fields and the consumer's lie on different cache
+ * lines.
  */
 #pragma once
 
@@ -19,10 +20,10 @@
 /* Owned by the struct it is embedded in. */
 struct ring {
     char *data;
-    size_t size; /* a power of two */
+    size_t size;                       /* a power of two */
     _Alignas(64) _Atomic(size_t) head; /* producer */
-    size_t tail_seen;                  /* producer: a lower bound of tail, so that it rarely reads the consumer's line */
-    size_t lap_end;                    /* producer, published by head: offset where the last lap's lines end */
+    size_t tail_seen; /* producer: a lower bound of tail, so that it rarely reads the consumer's line */
+    size_t lap_end;   /* producer, published by head: offset where the last lap's lines end */
     _Alignas(64) _Atomic(size_t) tail; /* consumer */
 };
 
