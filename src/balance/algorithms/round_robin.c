@@ -16,7 +16,7 @@
 #include "balance/algorithms/edf.h"
 
 enum {
-    SMOOTH_MAX = 64,      /* where the pass over all targets begins to cost more than the heap */
+    SMOOTH_MAX = 32,      /* where the pass over all targets begins to cost more than the heap, as measured */
     PASSED_BY_MAX = 8,    /* targets at the top of the heap that may not be picked, before all are looked at */
     STAGGER_MAX = 1000,   /* turns that a worker is ahead, at most */
 };
