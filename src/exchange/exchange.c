@@ -239,6 +239,8 @@ static void observe_end(struct exchange *x)
         series_add(x->plan->requests[r->status / 100 % STATUS_CLASSES], index, 1);
         series_observe_us(x->plan->latency, index, (r->end_ns - r->start_ns) / 1000);
     }
+    if (r->err != ERR_NONE && x->worker->errors)
+        series_add(x->worker->errors[r->err], x->worker->index, 1);
     if (x->worker->access_log)
         access_log_write(x->worker->access_log, x->worker->index, r);
 }

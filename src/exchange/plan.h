@@ -31,9 +31,10 @@ struct forwarding_conf;
 
 /* A worker's part; touched by that worker alone. */
 struct plan_local {
-    _Alignas(64) uint32_t pins; /* exchanges on it now */
-    uint32_t snapshots;         /* in force on this worker that hold it: 0 or 1, 2 while one takes the other's place */
+    uint32_t pins;      /* exchanges on it now */
+    uint32_t snapshots; /* in force on this worker that hold it: 0 or 1, 2 while one takes the other's place */
     bool attached;
+    char apart[55]; /* 64 bytes: two workers never write one cache line */
 };
 
 struct plan {

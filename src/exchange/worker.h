@@ -24,6 +24,7 @@ struct worker {
     uint32_t connection_count;   /* client connections */
     bool draining;
     struct access_log *access_log; /* NULL when off */
+    struct series **errors;        /* by enum err; NULL: not counted */
     void *snapshot;              /* control's; the one in force for new requests */
     void (*on_exchange_end)(struct worker *worker); /* told after each; may be NULL */
 };

@@ -16,6 +16,7 @@ static void free_server(struct task *task)
     struct server *server = container_of(task, struct server, free_task);
     ENSURE(server->connections == 0 && list_empty(&server->conns));
     server->magic = 0;
+    list_unlink(&server->link);
     router_drop(server->router);
     conf_free(server->conf);
     sys->free(server);
@@ -65,6 +66,7 @@ int server_start(struct worker *worker, int fd, const struct address *address, s
     server->address = *address;
     server->host = (struct stream_host){ .on_request = dispatch_request, .on_connection_end = on_connection_end };
     list_init(&server->conns);
+    list_init(&server->link);
     timer_init(&server->pause_timer, accept_on_pause_over);
     task_init(&server->free_task, free_server);
     io_init(&server->io, fd, accept_on_ready);
@@ -89,11 +91,12 @@ void server_update(struct server *server, const struct server_settings *settings
     conf_free(old_conf);
 }
 
-void server_stop(struct server *server, enum server_stop how)
+void server_stop(struct server *server, enum server_stop how, struct link *stopping)
 {
     MAGIC_CHECK(server, SERVER_MAGIC);
     ENSURE(!server->stopping);
     server->stopping = true;
+    list_push_back(stopping, &server->link);
     server->host.draining = true;
     timer_clear(&server->worker->loop, &server->pause_timer);
     if (how == STOP_LISTENING)
@@ -109,12 +112,17 @@ void server_stop(struct server *server, enum server_stop how)
 }
 
 /* The codec unlinks a connection that it closes, so the next one is looked up first. */
-static void for_each_connection(struct server *server, void (*act)(struct h1_conn *conn))
+static void for_each_connection(struct link *stopping, void (*act)(struct h1_conn *conn))
 {
-    struct link *next;
-    for (struct link *link = server->conns.next; link != &server->conns; link = next) {
-        next = link->next;
-        act(h1_from_link(link));
+    LIST_FOR_EACH(at, stopping)
+    {
+        struct server *server = container_of(at, struct server, link);
+        MAGIC_CHECK(server, SERVER_MAGIC);
+        struct link *next;
+        for (struct link *link = server->conns.next; link != &server->conns; link = next) {
+            next = link->next;
+            act(h1_from_link(link));
+        }
     }
 }
 
@@ -123,14 +131,12 @@ static void drain_now(struct h1_conn *conn)
     h1_drain(conn, true);
 }
 
-void server_close_idle(struct server *server)
+void servers_close_idle(struct link *stopping)
 {
-    MAGIC_CHECK(server, SERVER_MAGIC);
-    for_each_connection(server, drain_now);
+    for_each_connection(stopping, drain_now);
 }
 
-void server_close_all(struct server *server)
+void servers_close_all(struct link *stopping)
 {
-    MAGIC_CHECK(server, SERVER_MAGIC);
-    for_each_connection(server, h1_close);
+    for_each_connection(stopping, h1_close);
 }

@@ -48,8 +48,9 @@ enum server_stop {
     STOP_LISTENING, /* the listener went: accept what is queued, close, let connections go on until their next answer */
     STOP_HANDED,    /* another process serves the socket now: leave what is queued to it */
 };
-void server_stop(struct server *server, enum server_stop how);
-/* While stopping: close idle connections now. */
-void server_close_idle(struct server *server);
+/* The server joins the list `stopping` until it frees itself. */
+void server_stop(struct server *server, enum server_stop how, struct link *stopping);
+/* Of a list of stopping servers: close idle connections now. */
+void servers_close_idle(struct link *stopping);
 /* The drain limit is over: close everything. */
-void server_close_all(struct server *server);
+void servers_close_all(struct link *stopping);

@@ -25,6 +25,7 @@ struct server {
     struct router *router;
     struct conf *conf;
     struct link conns; /* h1_link of each */
+    struct link link;  /* in the list given to server_stop */
     unsigned connections;
     bool paused, stopping;
 };

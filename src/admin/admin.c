@@ -1,0 +1,121 @@
+/*
+ * The admin listener's socket, its one plan and its server.  It is no part of a snapshot: a configuration that breaks everything else must not take it away.
+ */
+#include "admin/admin.h"
+
+#include <errno.h>
+
+#include "admin/handler_admin.h"
+#include "base/assert.h"
+#include "base/sys.h"
+#include "control/gateway.h"
+#include "exchange/plan.h"
+#include "net/listen.h"
+#include "observe/log.h"
+#include "route/router.h"
+
+struct admin {
+    struct plan plan;
+    struct plan_local *locals;
+    void **handler_locals;
+    struct gateway *gateway;
+    struct server *server;
+    struct link stopping;
+    struct forwarding_conf forwarding;
+};
+
+/* The last reference goes with the last exchange, after admin_stop. */
+static void free_plan(struct plan *plan)
+{
+    struct admin *admin = plan->owner;
+    mem_free(admin->locals);
+    mem_free(admin->handler_locals);
+    conf_free(plan->conf);
+    mem_free(admin);
+}
+
+static const struct http_limits admin_limits = {
+    .head_bytes_max = 16384,
+    .target_bytes_max = 2048,
+    .fields_max = 64,
+    .body_room_bytes = 65536,
+    .drain_bytes_max = 65536,
+    .head_timeout_ms = 10000,
+    .keep_alive_ms = 60000,
+    .body_idle_ms = 10000,
+    .send_idle_ms = 30000,
+    .linger_ms = 1000,
+};
+
+static void fill_plan(struct admin *admin, struct conf *conf)
+{
+    unsigned cells = admin->gateway->worker_count + 1;
+    admin->locals = mem_must(cells * sizeof(*admin->locals));
+    admin->handler_locals = mem_must(cells * sizeof(void *));
+    admin->plan = (struct plan){
+        .refs = 1,
+        .route = "admin",
+        .pattern = "*",
+        .handler = &handler_admin,
+        .handler_data = admin->gateway,
+        .handler_per_worker = admin->handler_locals,
+        .forwarding = &admin->forwarding,
+        .locals = admin->locals,
+        .workers = cells,
+        .conf = conf_hold(conf),
+        .free = free_plan,
+        .owner = admin,
+    };
+}
+
+static int serve(struct admin *admin, struct conf *conf, const struct address *address, int fd)
+{
+    const struct route_entry entry = { .plan = &admin->plan };
+    struct router *router = router_build(conf, &entry, 1);
+    if (!router) {
+        sys->close(fd);
+        return -ERR_MEMORY;
+    }
+    int rc = plan_attach(&admin->plan, &admin->gateway->control);
+    const struct server_settings settings = { admin_limits, &admin->forwarding, router, conf };
+    if (rc == 0)
+        rc = server_start(&admin->gateway->control, fd, address, &admin->gateway->admin_shared, &settings, &admin->server);
+    else
+        sys->close(fd);
+    router_drop(router);
+    return rc;
+}
+
+struct admin *admin_open(struct gateway *gateway, const struct address *address)
+{
+    char text[ADDRESS_TEXT_MAX];
+    address_format(address, true, text);
+    const struct listen_options options = { .backlog = 64, .reuse_port = address->family != AF_UNIX, .unix_mode = 0600 };
+    int fd;
+    if (listen_open(address, &options, &fd) < 0) {
+        log_error("admin", "cannot listen on %s: %s", text, strerror(errno));
+        return NULL;
+    }
+    struct conf *conf = conf_new(NULL);
+    struct admin *admin = mem_must(sizeof(*admin));
+    admin->gateway = gateway;
+    list_init(&admin->stopping);
+    fill_plan(admin, conf);
+    int rc = serve(admin, conf, address, fd);
+    conf_free(conf);
+    if (rc == 0)
+        return admin;
+    log_error("admin", "cannot serve %s: %s", text, err_info((enum err)-rc)->title);
+    plan_drop(&admin->plan);
+    return NULL;
+}
+
+void admin_stop(struct admin *admin)
+{
+    struct worker *control = &admin->gateway->control;
+    server_stop(admin->server, STOP_HANDED, &admin->stopping);
+    servers_close_all(&admin->stopping);
+    list_unlink(&admin->stopping); /* servers unlink themselves; the head goes with the last plan reference */
+    plan_retire(&admin->plan, control);
+    plan_drop(&admin->plan);
+}

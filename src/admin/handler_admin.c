@@ -1,0 +1,76 @@
+/*
+ * The admin paths.  Health is about the process (it answers, so it lives); readiness is about whether it should get traffic.
+ */
+#include "admin/handler_admin.h"
+
+#include "base/assert.h"
+#include "control/gateway.h"
+#include "exchange/exchange.h"
+#include "observe/metrics.h"
+
+static void reply(struct exchange *x, unsigned status, struct slice type, struct slice body)
+{
+    if (exchange_reply(x, status, type, body) < 0)
+        exchange_fail(x, ERR_MEMORY, SLICE_EMPTY);
+    else if (fields_set_id(&x->response.fields, x->arena, FIELD_CACHE_CONTROL, SLICE("no-store")) < 0)
+        exchange_fail(x, ERR_MEMORY, SLICE_EMPTY);
+}
+
+static void reply_metrics(struct exchange *x)
+{
+    const struct field *accept = fields_find(&x->request->fields, FIELD_ACCEPT);
+    bool openmetrics = false;
+    struct slice rest = accept ? accept->value : SLICE_EMPTY, element;
+    while ((element = slice_next_element(&rest)).at)
+        openmetrics = openmetrics || slice_starts(element, SLICE("application/openmetrics-text"));
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    if (!out) {
+        exchange_fail(x, ERR_MEMORY, SLICE_EMPTY);
+        return;
+    }
+    metrics_write(out, openmetrics);
+    fclose(out);
+    reply(x, 200,
+          openmetrics ? SLICE("application/openmetrics-text; version=1.0.0; charset=utf-8") : SLICE("text/plain; version=0.0.4; charset=utf-8"),
+          slice_make(text, size));
+    free(text);
+}
+
+static void reply_ready(struct exchange *x, const struct gateway *gateway)
+{
+    static const struct {
+        unsigned status;
+        struct slice text;
+    } answers[] = {
+        [GATEWAY_STARTING] = { 503, { "starting\n", 9 } },
+        [GATEWAY_READY] = { 200, { "ready\n", 6 } },
+        [GATEWAY_DRAINING] = { 503, { "draining\n", 9 } },
+    };
+    reply(x, answers[gateway->state].status, SLICE("text/plain; charset=utf-8"), answers[gateway->state].text);
+}
+
+static void admin_start(struct exchange *x, void *state, const void *data)
+{
+    const struct gateway *gateway = data;
+    struct slice path = x->request->path;
+    bool metrics = slice_eq(path, SLICE("/metrics")), health = slice_eq(path, SLICE("/healthz"));
+    if (!metrics && !health && !slice_eq(path, SLICE("/readyz"))) {
+        exchange_fail(x, ERR_NO_ROUTE, SLICE("there are /metrics, /healthz and /readyz"));
+        return;
+    }
+    if (x->request->method != METHOD_GET && x->request->method != METHOD_HEAD) {
+        x->allow = SLICE("GET, HEAD");
+        exchange_fail(x, ERR_METHOD_NOT_ALLOWED, SLICE_EMPTY);
+        return;
+    }
+    if (metrics)
+        reply_metrics(x);
+    else if (health)
+        reply(x, 200, SLICE("text/plain; charset=utf-8"), SLICE("ok\n"));
+    else
+        reply_ready(x, gateway);
+}
+
+const struct handler_type handler_admin = { .name = "admin", .start = admin_start };

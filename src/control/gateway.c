@@ -1,0 +1,255 @@
+/*
+ * The gateway's life: first load, start, reload, drain, end.
+ */
+#include "control/gateway.h"
+
+#include <errno.h>
+#include <sched.h>
+
+#include "base/assert.h"
+#include "base/hash.h"
+#include "base/sys.h"
+#include "control/names.h"
+#include "control/publish.h"
+#include "control/vitals.h"
+#include "exchange/plan.h"
+#include "observe/access_log.h"
+#include "observe/log.h"
+#include "observe/metrics.h"
+#include "upstream/upstream.h"
+
+unsigned gateway_default_workers(void)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof(set), &set) < 0)
+        return 1;
+    return (unsigned)MAX(CPU_COUNT(&set), 1);
+}
+
+int gateway_init(struct gateway *gateway, const char *path, const char *text)
+{
+    *gateway = (struct gateway){ 0 };
+    hash_seed();
+    gateway->config_path = path ? mem_strdup(path) : NULL;
+    gateway->config_text = text ? mem_strdup(text) : NULL;
+    int rc = worker_init(&gateway->control, 0, NULL, 0);
+    gateway->started_wall_ns = sys->wall_ns();
+    return rc;
+}
+
+/* ---- loading ---- */
+
+static struct snapshot *load_snapshot(struct gateway *gateway, struct conf *conf, const struct conf_node **ret_root)
+{
+    struct settings settings = { 0 };
+    int rc = gateway->config_path
+                 ? settings_load(conf, gateway->config_path, &settings, ret_root)
+                 : settings_load_text(conf, "command line", slice_from(gateway->config_text), &settings, ret_root);
+    if (rc < 0)
+        return NULL;
+    if (gateway->worker_count == 0)
+        gateway->worker_count = settings.workers ? (unsigned)settings.workers : gateway_default_workers();
+    const struct snapshot_context context = {
+        .previous = gateway->current,
+        .cells = gateway->worker_count + 1,
+        .control = &gateway->control.loop,
+    };
+    return snapshot_build(conf, *ret_root, &settings, &context);
+}
+
+static int open_access_log(struct gateway *gateway, const struct settings *settings, struct conf *conf, const struct conf_node *root)
+{
+    const char *why = NULL;
+    if (!gateway->access_log) {
+        if (strcmp(settings->access_log.to, "off") == 0)
+            return 0;
+        gateway->access_log = access_log_new(&settings->access_log, gateway->worker_count + 1, &why);
+        if (gateway->access_log)
+            return 0;
+    } else if (access_log_change(gateway->access_log, &settings->access_log, &why) == 0) {
+        return 0;
+    }
+    conf_error(conf, conf_get(root, "access_log"), "cannot write to %s: %s", settings->access_log.to, why ? why : "unknown error");
+    return -1;
+}
+
+static void report(const struct conf *conf)
+{
+    conf_print_diagnostics(conf, stderr, true);
+}
+
+int gateway_load(struct gateway *gateway, const char *inherited)
+{
+    struct conf *conf = conf_new(NULL);
+    const struct conf_node *root = NULL;
+    /* The number of workers decides how many cells a series has; nothing may count before it is known. */
+    if (inherited && sockets_inherit(&gateway->sockets, inherited) < 0)
+        log_warning("upgrade", "the sockets handed over make no sense (%s): opening new ones", inherited);
+    struct settings probe = { 0 };
+    struct conf *first = conf_new(NULL);
+    const struct conf_node *probed = NULL;
+    int rc = gateway->config_path ? settings_load(first, gateway->config_path, &probe, &probed)
+                                  : settings_load_text(first, "command line", slice_from(gateway->config_text), &probe, &probed);
+    if (rc == 0) {
+        gateway->worker_count = probe.workers ? (unsigned)probe.workers : gateway_default_workers();
+        gateway->control.index = gateway->worker_count;
+        gateway->memory_max = (size_t)probe.limits.memory_bytes;
+        metrics_init(gateway->worker_count);
+    }
+    conf_free(first);
+    struct snapshot *s = load_snapshot(gateway, conf, &root);
+    if (s && (sockets_open(&gateway->sockets, &s->settings, conf, root, gateway->worker_count) < 0 ||
+              open_access_log(gateway, &s->settings, conf, root) < 0)) {
+        snapshot_drop(s);
+        s = NULL;
+    }
+    report(conf);
+    conf_free(conf);
+    if (!s)
+        return -1;
+    sockets_settle(&gateway->sockets, &s->settings);
+    gateway->current = s;
+    gateway->loaded_wall_ns = sys->wall_ns();
+    gateway->shared.connections_max = (unsigned)s->settings.limits.connections;
+    log_set_level((enum log_level)s->settings.log_level);
+    return 0;
+}
+
+int gateway_start(struct gateway *gateway)
+{
+    gateway->stations = mem_must(gateway->worker_count * sizeof(*gateway->stations));
+    for (unsigned i = 0; i < gateway->worker_count; i++) {
+        int rc = station_init(&gateway->stations[i], gateway, i);
+        if (rc < 0) {
+            log_error("start", "worker %u cannot start: %s", i, err_info((enum err)-rc)->title);
+            gateway->worker_count = i;
+            return -1;
+        }
+    }
+    vitals_start(gateway);
+    gateway->names = names_new(gateway, &gateway->current->settings.resolver);
+    if (!gateway->names)
+        return -1;
+    names_follow(gateway->names, gateway->current);
+    publish_snapshot(gateway);
+    for (unsigned i = 0; i < gateway->worker_count; i++)
+        if (station_start(&gateway->stations[i]) < 0) {
+            log_error("start", "worker %u's thread cannot start: %s", i, strerror(errno));
+            return -1;
+        }
+    return 0;
+}
+
+/* ---- reloading ---- */
+
+/* What a reload cannot change is said, once, and keeps its value. */
+static void warn_of_fixed(const struct gateway *gateway, const struct settings *settings)
+{
+    const struct settings *now = &gateway->current->settings;
+    if (settings->workers && (unsigned)settings->workers != gateway->worker_count)
+        log_warning("reload", "`workers` stays %u until a restart or an upgrade (USR2)", gateway->worker_count);
+    if (strcmp(settings->user, now->user) != 0)
+        log_warning("reload", "`user` stays %s until a restart", now->user);
+    if (settings->limits.memory_bytes != now->limits.memory_bytes)
+        log_warning("reload", "`limits.memory` stays as it is until a restart or an upgrade (USR2)");
+}
+
+static void log_diagnostics(const struct conf *conf)
+{
+    for (const struct conf_diagnostic *d = conf_diagnostics(conf); d; d = d->next)
+        log_write(d->severity == CONF_ERROR ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING, "reload", "%s:%u:%u: %s%s%s",
+                  d->mark.file ? d->mark.file : "", d->mark.line, d->mark.column, d->path ? d->path : "", d->path && *d->path ? ": " : "",
+                  d->message);
+}
+
+int gateway_reload(struct gateway *gateway)
+{
+    struct conf *conf = conf_new(NULL);
+    const struct conf_node *root = NULL;
+    struct snapshot *s = load_snapshot(gateway, conf, &root);
+    if (s && (sockets_open(&gateway->sockets, &s->settings, conf, root, gateway->worker_count) < 0 ||
+              open_access_log(gateway, &s->settings, conf, root) < 0)) {
+        sockets_abandon(&gateway->sockets);
+        snapshot_drop(s);
+        s = NULL;
+    }
+    log_diagnostics(conf);
+    if (!s) {
+        gateway->reload_failures++;
+        log_error("reload", "%u mistakes: the configuration in force stays", conf_error_count(conf));
+        conf_free(conf);
+        return -1;
+    }
+    conf_free(conf);
+    warn_of_fixed(gateway, &s->settings);
+    sockets_settle(&gateway->sockets, &s->settings);
+    struct snapshot *old = gateway->current;
+    gateway->current = s;
+    gateway->reloads++;
+    gateway->loaded_wall_ns = sys->wall_ns();
+    gateway->shared.connections_max = (unsigned)s->settings.limits.connections;
+    log_set_level((enum log_level)s->settings.log_level);
+    names_follow(gateway->names, s);
+    publish_snapshot(gateway);
+    snapshot_drop(old);
+    return 0;
+}
+
+void gateway_applied(struct gateway *gateway, struct station *station, int rc)
+{
+    ENSURE(gateway->applying > 0);
+    if (rc < 0)
+        log_error("reload", "worker %u keeps the configuration before: %s", station->worker.index, err_info((enum err)-rc)->title);
+    if (--gateway->applying > 0)
+        return;
+    if (gateway->state == GATEWAY_STARTING)
+        gateway->state = GATEWAY_READY;
+    if (gateway->on_applied)
+        gateway->on_applied(gateway, gateway->user);
+}
+
+/* ---- ending ---- */
+
+void gateway_drain(struct gateway *gateway, enum drain_how how)
+{
+    gateway->state = GATEWAY_DRAINING;
+    uint64_t limit = (uint64_t)gateway->current->settings.timeouts.drain_ms;
+    for (unsigned i = 0; i < gateway->worker_count; i++)
+        station_drain(&gateway->stations[i], how, limit);
+}
+
+void gateway_drain_now(struct gateway *gateway)
+{
+    for (unsigned i = 0; i < gateway->worker_count; i++)
+        station_drain(&gateway->stations[i], DRAIN_STOP, 0);
+}
+
+bool gateway_is_drained(const struct gateway *gateway)
+{
+    for (unsigned i = 0; i < gateway->worker_count; i++)
+        if (!atomic_load_explicit(&gateway->stations[i].ended, memory_order_acquire))
+            return false;
+    return true;
+}
+
+void gateway_done(struct gateway *gateway)
+{
+    for (unsigned i = 0; gateway->stations && i < gateway->worker_count; i++)
+        station_join(&gateway->stations[i]);
+    mem_free(gateway->stations);
+    if (gateway->names)
+        names_free(gateway->names);
+    if (gateway->current)
+        snapshot_drop(gateway->current);
+    /* Plans and snapshots come home by letter. */
+    loop_turn(&gateway->control.loop, 0);
+    loop_turn(&gateway->control.loop, 0);
+    vitals_stop();
+    if (gateway->access_log)
+        access_log_free(gateway->access_log);
+    sockets_done(&gateway->sockets);
+    worker_done(&gateway->control);
+    metrics_done();
+    mem_free(gateway->config_path);
+    mem_free(gateway->config_text);
+}

@@ -1,0 +1,174 @@
+/*
+ * Plans from routes.  A plan is freed on the control thread, whoever let it go last: its policies' and its handler's data are control's.
+ */
+#include "control/plans.h"
+
+#include "base/assert.h"
+#include "base/sys.h"
+#include "exchange/handler.h"
+#include "exchange/plan.h"
+#include "exchange/policy.h"
+#include "loop/loop.h"
+#include "observe/metrics.h"
+#include "route/router.h"
+
+static const struct metric_family requests_family = {
+    .name = "maitred_requests_total",
+    .help = "Exchanges that ended, by route and class of the status sent (none: the client went away before one was).",
+    .kind = METRIC_COUNTER,
+    .labels = { "route", "class" },
+};
+static const struct metric_family latency_family = {
+    .name = "maitred_request_duration_seconds",
+    .help = "From a request's head to the last byte of its answer, by route.",
+    .kind = METRIC_HISTOGRAM,
+    .labels = { "route" },
+    .unit = "seconds",
+};
+static const char *const class_words[STATUS_CLASSES] = { "none", "1xx", "2xx", "3xx", "4xx", "5xx" };
+
+struct built_plan {
+    struct plan plan;
+    struct letter letter; /* carries it to the control thread */
+    struct loop *control;
+};
+
+static void free_parts(struct plan *plan)
+{
+    if (plan->handler_data)
+        plan->handler->unload(plan->handler_data);
+    for (unsigned i = 0; i < plan->policy_count; i++) {
+        if (plan->policies[i].data)
+            plan->policies[i].type->unload(plan->policies[i].data);
+        mem_free(plan->policies[i].per_worker);
+    }
+    for (int i = 0; i < STATUS_CLASSES; i++)
+        series_drop(plan->requests[i]);
+    series_drop(plan->latency);
+    mem_free(plan->policies);
+    mem_free(plan->handler_per_worker);
+    mem_free(plan->locals);
+    conf_free(plan->conf);
+    mem_free(plan->owner);
+}
+
+static void free_delivered(struct letter *letter, struct loop *loop)
+{
+    free_parts(&container_of(letter, struct built_plan, letter)->plan);
+}
+
+static void free_plan(struct plan *plan)
+{
+    struct built_plan *built = plan->owner;
+    built->letter.deliver = free_delivered;
+    if (built->control)
+        loop_post(built->control, &built->letter);
+    else
+        free_parts(plan);
+}
+
+/* ---- names ---- */
+
+static const char *first_host(const struct match_conf *match)
+{
+    return match->hosts.count ? ((const char **)match->hosts.items)[0] : "";
+}
+
+static const char *pattern_of(struct conf *conf, const struct route_conf *route)
+{
+    const struct match_conf *match = route->match;
+    if (!match)
+        return "*";
+    const char *path = match->path ? match->path : match->prefix ? match->prefix : match->regex ? match->regex : "";
+    const char *mark = match->regex ? "~" : "";
+    const char *rest = match->prefix ? "*" : "";
+    struct slice text = arena_printf(conf_arena(conf), "%s%s%s%s", first_host(match), mark, path, rest);
+    return !text.at || text.len == 0 ? "*" : text.at;
+}
+
+/* ---- building ---- */
+
+static void make_series(struct plan *plan)
+{
+    for (int i = 0; i < STATUS_CLASSES; i++) {
+        const char *values[] = { plan->route, class_words[i], NULL };
+        plan->requests[i] = series_get(&requests_family, values);
+    }
+    const char *values[] = { plan->route, NULL };
+    plan->latency = series_get(&latency_family, values);
+}
+
+static int load_policy(struct conf *conf, struct plan *plan, const struct conf_choice *choice, unsigned cells)
+{
+    if (!choice->variant)
+        return -1;
+    struct plan_policy *p = &plan->policies[plan->policy_count];
+    p->type = choice->variant->type;
+    p->data = NULL;
+    if (p->type->load(conf, choice->node, choice->value, &p->data) < 0)
+        return -1;
+    p->per_worker = mem_must(cells * sizeof(*p->per_worker));
+    plan->policy_count++;
+    return 0;
+}
+
+static int load_policies(struct conf *conf, struct plan *plan, const struct conf_list *list, unsigned cells)
+{
+    const struct conf_choice *choices = list->items;
+    int rc = 0;
+    for (size_t i = 0; i < list->count; i++)
+        if (load_policy(conf, plan, &choices[i], cells) < 0)
+            rc = -1; /* reported; the others' mistakes are wanted too */
+    return rc;
+}
+
+static int load_handler(struct conf *conf, struct plan *plan, const struct conf_choice *choice)
+{
+    if (!choice->variant)
+        return -1;
+    plan->handler = choice->variant->type;
+    return plan->handler->load(conf, choice->node, choice->value, &plan->handler_data);
+}
+
+static struct plan *plan_alloc(struct conf *conf, const struct snapshot_context *context, size_t policies)
+{
+    struct built_plan *built = mem_must(sizeof(*built));
+    struct plan *plan = &built->plan;
+    built->control = context->control;
+    plan->refs = 1;
+    plan->free = free_plan;
+    plan->owner = built;
+    plan->workers = context->cells;
+    plan->conf = conf_hold(conf);
+    plan->policies = mem_must((policies + 1) * sizeof(*plan->policies));
+    plan->handler_per_worker = mem_must(context->cells * sizeof(void *));
+    plan->locals = mem_must(context->cells * sizeof(*plan->locals));
+    return plan;
+}
+
+struct plan *plan_build(const struct snapshot *snapshot, const struct route_conf *route, const struct conf_node *route_node,
+                        const struct snapshot_context *context)
+{
+    const struct settings *settings = &snapshot->settings;
+    struct conf *conf = snapshot->conf;
+    size_t policies = settings->policies.count + route->policies.count;
+    if (policies > POLICIES_MAX) {
+        conf_error(conf, route_node, "more than %d policies on one route", POLICIES_MAX);
+        return NULL;
+    }
+    struct plan *plan = plan_alloc(conf, context, policies);
+    plan->pattern = pattern_of(conf, route);
+    plan->route = route->name ? route->name : plan->pattern;
+    plan->forwarding = &settings->forwarding;
+    plan->body_bytes_max = conf_get(route_node, "body_limit") ? route->body_bytes : settings->limits.body_bytes;
+    plan->exchange_timeout_ms = conf_get(route_node, "timeout") ? route->timeout_ms : settings->timeouts.exchange_ms;
+    int rc = load_policies(conf, plan, &settings->policies, context->cells);
+    rc = load_policies(conf, plan, &route->policies, context->cells) < 0 ? -1 : rc;
+    rc = load_handler(conf, plan, &route->handler) < 0 ? -1 : rc;
+    if (rc < 0) {
+        free_parts(plan);
+        return NULL;
+    }
+    make_series(plan);
+    return plan;
+}

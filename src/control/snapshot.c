@@ -1,0 +1,210 @@
+/*
+ * Building a snapshot: upstreams, then plans that refer to them, then the router over the plans.  Every mistake in every part is reported; one is enough to keep the
+ * snapshot in force.
+ */
+#include "control/snapshot.h"
+
+#include "base/assert.h"
+#include "base/hash.h"
+#include "base/sys.h"
+#include "control/plans.h"
+#include "exchange/plan.h"
+#include "route/router.h"
+#include "upstream/upstream.h"
+
+/* ---- finding what has not changed ---- */
+
+static int compare_prints(const void *a, const void *b)
+{
+    uint64_t x = ((const struct printed *)a)->print, y = ((const struct printed *)b)->print;
+    return x < y ? -1 : x > y;
+}
+
+/* A sorted copy to look up in; the caller frees it. */
+static struct printed *sorted_copy(const struct printed *items, size_t count)
+{
+    struct printed *copy = mem_must((count + 1) * sizeof(*copy));
+    if (count)
+        memcpy(copy, items, count * sizeof(*copy));
+    qsort(copy, count, sizeof(*copy), compare_prints);
+    return copy;
+}
+
+static void *find_print(const struct printed *sorted, size_t count, uint64_t print)
+{
+    const struct printed key = { print, NULL };
+    const struct printed *found = bsearch(&key, sorted, count, sizeof(key), compare_prints);
+    return found ? found->object : NULL;
+}
+
+/* ---- upstreams ---- */
+
+static struct upstream_conf *upstream_at(const struct snapshot *s, size_t index, const char **ret_name, const struct conf_node **ret_node)
+{
+    struct conf_entry *entry = conf_entry_at(&s->settings.upstreams, &upstream_type, index);
+    *ret_name = entry->key;
+    *ret_node = entry->node;
+    return (struct upstream_conf *)entry->value;
+}
+
+static int build_upstreams(struct snapshot *s, const struct snapshot_context *context)
+{
+    const struct snapshot *previous = context->previous;
+    size_t old_count = previous ? previous->upstream_count : 0;
+    struct printed *old = sorted_copy(previous ? previous->upstreams : NULL, old_count);
+    s->upstreams = mem_must((s->settings.upstreams.count + 1) * sizeof(*s->upstreams));
+    int rc = 0;
+    for (size_t i = 0; i < s->settings.upstreams.count; i++) {
+        const char *name;
+        const struct conf_node *node;
+        struct upstream_conf *conf = upstream_at(s, i, &name, &node);
+        uint64_t print = fingerprint_node(node) ^ hash_mix(hash_bytes(slice_from(name)));
+        struct upstream *same = find_print(old, old_count, print);
+        struct upstream *upstream = same ? upstream_hold(same) : upstream_new(name, conf, s->conf, context->cells);
+        if (!upstream) {
+            conf_error(s->conf, node, "upstream `%s` could not be built", name);
+            rc = -1;
+            continue;
+        }
+        conf->built = upstream;
+        s->upstreams[s->upstream_count++] = (struct printed){ print, upstream };
+    }
+    mem_free(old);
+    return rc;
+}
+
+/* ---- plans ---- */
+
+/* What a route refers to by name changes it as well: every scalar that is an upstream's name brings that upstream's print. */
+static uint64_t mix_references(const struct snapshot *s, const struct conf_node *node, uint64_t print)
+{
+    if (node->kind != NODE_SCALAR) {
+        for (const struct conf_node *child = node->first; child; child = child->next)
+            print = mix_references(s, child, print);
+        return print;
+    }
+    for (size_t i = 0; i < s->upstream_count; i++)
+        if (slice_eq(node->text, slice_from(upstream_name(s->upstreams[i].object))))
+            return hash_mix(print + s->upstreams[i].print);
+    return print;
+}
+
+static uint64_t shared_print(const struct conf_node *root)
+{
+    uint64_t print = fingerprint_node(conf_get(root, "policies"));
+    print = hash_mix(print + fingerprint_node(conf_get(root, "forwarding")));
+    print = hash_mix(print + fingerprint_node(conf_get(root, "limits")));
+    return hash_mix(print + fingerprint_node(conf_get(root, "timeouts")));
+}
+
+static int build_plans(struct snapshot *s, const struct conf_node *root, const struct snapshot_context *context)
+{
+    const struct snapshot *previous = context->previous;
+    size_t old_count = previous ? previous->plan_count : 0;
+    struct printed *old = sorted_copy(previous ? previous->plans : NULL, old_count);
+    const struct conf_node *list = conf_get(root, "routes");
+    const struct conf_node *node = list ? list->first : NULL;
+    uint64_t shared = shared_print(root);
+    const struct route_conf *routes = s->settings.routes.items;
+    s->plans = mem_must((s->settings.routes.count + 1) * sizeof(*s->plans));
+    int rc = 0;
+    for (size_t i = 0; i < s->settings.routes.count; i++, node = node ? node->next : NULL) {
+        uint64_t print = node ? mix_references(s, node, hash_mix(shared + fingerprint_node(node))) : 0;
+        struct plan *plan = node ? find_print(old, old_count, print) : NULL;
+        if (plan)
+            plan_hold(plan);
+        else
+            plan = plan_build(s, &routes[i], node, context);
+        if (!plan)
+            rc = -1;
+        else
+            s->plans[s->plan_count++] = (struct printed){ print, plan };
+    }
+    mem_free(old);
+    return rc;
+}
+
+static int build_router(struct snapshot *s, const struct conf_node *root)
+{
+    const struct conf_node *list = conf_get(root, "routes");
+    const struct conf_node *node = list ? list->first : NULL;
+    const struct route_conf *routes = s->settings.routes.items;
+    struct route_entry *entries = mem_must((s->plan_count + 1) * sizeof(*entries));
+    for (size_t i = 0; i < s->plan_count; i++, node = node ? node->next : NULL)
+        entries[i] = (struct route_entry){ routes[i].match, node, s->plans[i].object };
+    s->router = router_build(s->conf, entries, s->plan_count);
+    mem_free(entries);
+    return s->router ? 0 : -1;
+}
+
+/* ---- the whole ---- */
+
+static void fill_server_settings(struct snapshot *s)
+{
+    const struct limits_conf *l = &s->settings.limits;
+    const struct timeouts_conf *t = &s->settings.timeouts;
+    s->server = (struct server_settings){
+        .limits = {
+            .head_bytes_max = (uint32_t)l->head_bytes,
+            .target_bytes_max = (uint32_t)l->target_bytes,
+            .fields_max = (uint16_t)l->fields,
+            .body_room_bytes = (uint32_t)l->body_buffer_bytes,
+            .drain_bytes_max = (uint32_t)l->drain_bytes,
+            .splice_bytes_min = (uint32_t)l->splice_bytes,
+            .requests_max = (uint32_t)MIN(l->requests_per_connection, UINT32_MAX),
+            .head_timeout_ms = (uint32_t)t->request_head_ms,
+            .keep_alive_ms = (uint32_t)t->keep_alive_ms,
+            .body_idle_ms = (uint32_t)t->body_idle_ms,
+            .send_idle_ms = (uint32_t)t->send_idle_ms,
+            .linger_ms = (uint32_t)t->linger_ms,
+            .underscores_ok = l->underscores,
+        },
+        .forwarding = &s->settings.forwarding,
+        .router = s->router,
+        .conf = s->conf,
+    };
+}
+
+struct snapshot *snapshot_build(struct conf *conf, const struct conf_node *root, const struct settings *settings,
+                                const struct snapshot_context *context)
+{
+    static uint64_t generations;
+    struct snapshot *s = mem_must(sizeof(*s));
+    s->refs = 1;
+    s->conf = conf_hold(conf);
+    s->settings = *settings;
+    int rc = build_upstreams(s, context);
+    if (rc == 0)
+        rc = build_plans(s, root, context);
+    if (rc == 0)
+        rc = build_router(s, root);
+    if (rc < 0) {
+        snapshot_drop(s);
+        return NULL;
+    }
+    s->generation = ++generations;
+    fill_server_settings(s);
+    return s;
+}
+
+struct snapshot *snapshot_hold(struct snapshot *snapshot)
+{
+    atomic_fetch_add_explicit(&snapshot->refs, 1, memory_order_relaxed);
+    return snapshot;
+}
+
+void snapshot_drop(struct snapshot *s)
+{
+    if (atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    if (s->router)
+        router_drop(s->router);
+    for (size_t i = 0; i < s->plan_count; i++)
+        plan_drop(s->plans[i].object);
+    for (size_t i = 0; i < s->upstream_count; i++)
+        upstream_drop(s->upstreams[i].object);
+    mem_free(s->plans);
+    mem_free(s->upstreams);
+    conf_free(s->conf);
+    mem_free(s);
+}

@@ -1,0 +1,238 @@
+/*
+ * Opening, inheriting and handing on listening sockets.
+ */
+#include "control/sockets.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+#include "base/assert.h"
+#include "base/sys.h"
+#include "control/settings.h"
+#include "net/listen.h"
+
+struct bound *sockets_find(const struct sockets *sockets, const struct address *address)
+{
+    for (size_t i = 0; i < sockets->count; i++)
+        if (address_eq(&sockets->v[i].address, address))
+            return &sockets->v[i];
+    return NULL;
+}
+
+static const char *keep_path(struct sockets *sockets, const char *path)
+{
+    for (size_t i = 0; i < sockets->path_count; i++)
+        if (strcmp(sockets->paths[i], path) == 0)
+            return sockets->paths[i];
+    char **grown = sys->realloc(sockets->paths, (sockets->path_count + 1) * sizeof(*grown));
+    ENSURE(grown != NULL);
+    sockets->paths = grown;
+    return grown[sockets->path_count++] = mem_strdup(path);
+}
+
+static struct bound *add_bound(struct sockets *sockets, const struct address *address, size_t count)
+{
+    struct bound *grown = sys->realloc(sockets->v, (sockets->count + 1) * sizeof(*grown));
+    ENSURE(grown != NULL); /* control thread, start-up sizes */
+    sockets->v = grown;
+    struct bound *b = &grown[sockets->count++];
+    *b = (struct bound){ .address = *address, .fds = mem_must(count * sizeof(int)), .unserved = true };
+    if (address->family == AF_UNIX)
+        b->address.path = keep_path(sockets, address->path);
+    return b;
+}
+
+static void remove_at(struct sockets *sockets, size_t index)
+{
+    mem_free(sockets->v[index].fds);
+    sockets->v[index] = sockets->v[--sockets->count];
+}
+
+/* ---- handing on ---- */
+
+static bool is_listening(int fd)
+{
+    int value = 0;
+    socklen_t len = sizeof(value);
+    return sys->getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &value, &len) == 0 && value;
+}
+
+static int inherit_one(struct sockets *sockets, struct slice entry)
+{
+    ptrdiff_t equals = -1;
+    for (size_t i = 0; i < entry.len; i++)
+        if (entry.at[i] == '=')
+            equals = (ptrdiff_t)i; /* a path may hold one: the last counts */
+    struct address address;
+    if (equals <= 0)
+        return -1;
+    struct slice text = { entry.at, (size_t)equals };
+    char *terminated = mem_must(text.len + 1);
+    memcpy(terminated, text.at, text.len);
+    int rc = address_parse(slice_make(terminated, text.len), &address, NULL) < 0 ? -1 : 0;
+    struct slice fds = { entry.at + equals + 1, entry.len - (size_t)equals - 1 };
+    struct bound *b = rc == 0 ? add_bound(sockets, &address, fds.len + 1) : NULL;
+    struct slice item;
+    while (rc == 0 && (item = slice_cut(&fds, ',')).at) {
+        int64_t fd;
+        if (!slice_to_u63(item, &fd) || fd > 1 << 20 || !is_listening((int)fd)) {
+            rc = -1;
+            break;
+        }
+        fcntl((int)fd, F_SETFD, FD_CLOEXEC);
+        b->fds[b->count++] = (int)fd;
+    }
+    mem_free(terminated);
+    return rc;
+}
+
+int sockets_inherit(struct sockets *sockets, const char *text)
+{
+    struct slice rest = slice_from(text), entry;
+    while ((entry = slice_cut(&rest, ';')).at)
+        if (entry.len > 0 && inherit_one(sockets, entry) < 0)
+            return -1;
+    return 0;
+}
+
+char *sockets_text(const struct sockets *sockets)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    ENSURE(out != NULL);
+    for (size_t i = 0; i < sockets->count; i++) {
+        const struct bound *b = &sockets->v[i];
+        char address[ADDRESS_TEXT_MAX];
+        address_format(&b->address, true, address);
+        fprintf(out, "%s%s=", i ? ";" : "", address);
+        for (size_t j = 0; j < b->count; j++)
+            fprintf(out, "%s%d", j ? "," : "", b->fds[j]);
+    }
+    fclose(out);
+    return text;
+}
+
+/* ---- opening ---- */
+
+static void close_fds(struct bound *b, size_t from)
+{
+    for (size_t i = from; i < b->count; i++)
+        sys->close(b->fds[i]);
+    b->count = from;
+}
+
+static const struct conf_node *listener_node(const struct conf_node *root, size_t index)
+{
+    const struct conf_node *list = conf_get(root, "listeners");
+    if (!list || list->kind != NODE_LIST)
+        return list;
+    const struct conf_node *node = list->first;
+    while (node && index-- > 0)
+        node = node->next;
+    return node;
+}
+
+/* A unix socket is one; each worker has a descriptor of its own. */
+static int duplicate(int fd, int *ret_fd)
+{
+    *ret_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    return *ret_fd < 0 ? -ERR_SYSTEM : 0;
+}
+
+static int open_listener(struct sockets *sockets, const struct listener_conf *l, struct conf *conf, const struct conf_node *node,
+                         unsigned workers)
+{
+    bool is_unix = l->address.family == AF_UNIX;
+    struct bound *b = add_bound(sockets, &l->address, workers);
+    b->fresh = true;
+    const struct listen_options options = { .backlog = (int)l->backlog, .reuse_port = !is_unix, .unix_mode = (int)l->unix_mode };
+    for (unsigned i = 0; i < workers; i++) {
+        int rc = is_unix && i > 0 ? duplicate(b->fds[0], &b->fds[i]) : listen_open(&l->address, &options, &b->fds[i]);
+        if (rc < 0) {
+            char text[ADDRESS_TEXT_MAX];
+            address_format(&l->address, true, text);
+            conf_error(conf, node, "cannot listen on %s: %s", text, strerror(errno));
+            return -1;
+        }
+        b->count++;
+    }
+    return 0;
+}
+
+/* An upgrade to more workers: the address has too few sockets, so it gets more; inherited ones are never closed. */
+static void widen(struct bound *b, const struct listener_conf *l, unsigned workers)
+{
+    if (b->count >= workers)
+        return;
+    bool is_unix = b->address.family == AF_UNIX;
+    int *fds = mem_must(workers * sizeof(int));
+    memcpy(fds, b->fds, b->count * sizeof(int));
+    mem_free(b->fds);
+    b->fds = fds;
+    const struct listen_options options = { .backlog = (int)l->backlog, .reuse_port = true };
+    int rc = 0;
+    while (rc == 0 && b->count < workers) {
+        rc = is_unix ? duplicate(b->fds[0], &b->fds[b->count]) : listen_open(&b->address, &options, &b->fds[b->count]);
+        b->count += rc == 0;
+    }
+}
+
+int sockets_open(struct sockets *sockets, const struct settings *settings, struct conf *conf, const struct conf_node *root,
+                 unsigned workers)
+{
+    const struct listener_conf *listeners = settings->listeners.items;
+    int rc = 0;
+    for (size_t i = 0; i < settings->listeners.count; i++) {
+        struct bound *b = sockets_find(sockets, &listeners[i].address);
+        if (b)
+            widen(b, &listeners[i], workers);
+        else if (open_listener(sockets, &listeners[i], conf, listener_node(root, i), workers) < 0)
+            rc = -1;
+    }
+    if (rc < 0)
+        sockets_abandon(sockets);
+    return rc;
+}
+
+void sockets_abandon(struct sockets *sockets)
+{
+    for (size_t i = sockets->count; i-- > 0;) {
+        if (!sockets->v[i].fresh)
+            continue;
+        close_fds(&sockets->v[i], 0);
+        remove_at(sockets, i);
+    }
+}
+
+static bool is_listed(const struct settings *settings, const struct address *address)
+{
+    const struct listener_conf *listeners = settings->listeners.items;
+    for (size_t i = 0; i < settings->listeners.count; i++)
+        if (address_eq(&listeners[i].address, address))
+            return true;
+    return false;
+}
+
+void sockets_settle(struct sockets *sockets, const struct settings *settings)
+{
+    for (size_t i = sockets->count; i-- > 0;) {
+        sockets->v[i].fresh = false;
+        if (is_listed(settings, &sockets->v[i].address))
+            continue;
+        if (sockets->v[i].unserved)
+            close_fds(&sockets->v[i], 0);
+        remove_at(sockets, i);
+    }
+}
+
+void sockets_done(struct sockets *sockets)
+{
+    for (size_t i = 0; i < sockets->count; i++)
+        mem_free(sockets->v[i].fds);
+    for (size_t i = 0; i < sockets->path_count; i++)
+        mem_free(sockets->paths[i]);
+    sys->free(sockets->paths);
+    sys->free(sockets->v);
+    *sockets = (struct sockets){ 0 };
+}

@@ -1,0 +1,260 @@
+/*
+ * The worker's thread: applying snapshots and draining.
+ *
+ * Order when a snapshot comes: attach its plans, then give servers the new router, then retire the old plans, so that at every moment whatever a request can reach is attached.
+ */
+#include "control/station.h"
+
+#include <signal.h>
+
+#include "base/assert.h"
+#include "base/sys.h"
+#include "control/gateway.h"
+#include "control/vitals.h"
+#include "exchange/exchange.h"
+#include "exchange/plan.h"
+#include "observe/log.h"
+
+enum { DRAIN_LOOK_MS = 20 }; /* between looks whether a draining worker is idle */
+
+/* ---- snapshots ---- */
+
+struct apply_letter {
+    struct letter letter;
+    struct station *station;
+    struct snapshot *snapshot;
+    size_t post_count;
+    struct post posts[];
+};
+
+/* What the control thread learns: which snapshot went out of force here. */
+struct applied_letter {
+    struct letter letter;
+    struct station *station;
+    struct snapshot *retired;
+    int rc;
+};
+
+static void deliver_applied(struct letter *letter, struct loop *loop)
+{
+    struct applied_letter *l = container_of(letter, struct applied_letter, letter);
+    gateway_applied(l->station->gateway, l->station, l->rc);
+    if (l->retired)
+        snapshot_drop(l->retired);
+    sys->free(l);
+}
+
+static void report_applied(struct station *station, struct applied_letter *report, struct snapshot *retired, int rc)
+{
+    *report = (struct applied_letter){ .letter.deliver = deliver_applied, .station = station, .retired = retired, .rc = rc };
+    loop_post(&station->gateway->control.loop, &report->letter);
+}
+
+static int attach_plans(struct station *station, struct snapshot *snapshot)
+{
+    for (size_t i = 0; i < snapshot->plan_count; i++) {
+        int rc = plan_attach(snapshot->plans[i].object, &station->worker);
+        if (rc == 0)
+            continue;
+        while (i-- > 0)
+            plan_retire(snapshot->plans[i].object, &station->worker);
+        return rc;
+    }
+    return 0;
+}
+
+static void retire_plans(struct station *station, struct snapshot *snapshot)
+{
+    for (size_t i = 0; i < snapshot->plan_count; i++)
+        plan_retire(snapshot->plans[i].object, &station->worker);
+}
+
+static struct served *find_served(struct station *station, const struct address *address, int fd)
+{
+    for (size_t i = 0; i < station->served_count; i++)
+        if (address_eq(&station->served[i].post.address, address) && (fd < 0 || station->served[i].post.fd == fd))
+            return &station->served[i];
+    return NULL;
+}
+
+static bool is_listed(const struct snapshot *snapshot, const struct address *address)
+{
+    const struct listener_conf *listeners = snapshot->settings.listeners.items;
+    for (size_t i = 0; i < snapshot->settings.listeners.count; i++)
+        if (address_eq(&listeners[i].address, address))
+            return true;
+    return false;
+}
+
+static void stop_unlisted(struct station *station, const struct snapshot *snapshot)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < station->served_count; i++) {
+        struct served *s = &station->served[i];
+        if (is_listed(snapshot, &s->post.address)) {
+            server_update(s->server, &snapshot->server);
+            station->served[kept++] = *s;
+        } else {
+            server_stop(s->server, STOP_LISTENING, &station->stopping);
+        }
+    }
+    station->served_count = kept;
+}
+
+static void start_post(struct station *station, const struct post *post, const struct snapshot *snapshot)
+{
+    struct served *grown = sys->realloc(station->served, (station->served_count + 1) * sizeof(*grown));
+    if (!grown) {
+        sys->close(post->fd);
+        return;
+    }
+    station->served = grown;
+    struct served *s = &grown[station->served_count];
+    s->post = *post;
+    int rc = server_start(&station->worker, post->fd, &post->address, &station->gateway->shared, &snapshot->server, &s->server);
+    if (rc < 0)
+        log_error("listener", "worker %u cannot serve a listener: %s", station->worker.index, err_info((enum err)-rc)->title);
+    else
+        station->served_count++;
+}
+
+static void deliver_apply(struct letter *letter, struct loop *loop)
+{
+    struct apply_letter *l = container_of(letter, struct apply_letter, letter);
+    struct station *station = l->station;
+    struct applied_letter *report = mem_must(sizeof(*report));
+    int rc = attach_plans(station, l->snapshot);
+    if (rc < 0) {
+        report_applied(station, report, l->snapshot, rc);
+        sys->free(l);
+        return;
+    }
+    struct snapshot *old = station->snapshot;
+    station->snapshot = l->snapshot;
+    station->worker.access_log = station->gateway->access_log;
+    stop_unlisted(station, l->snapshot);
+    for (size_t i = 0; i < l->post_count; i++)
+        if (!find_served(station, &l->posts[i].address, l->posts[i].fd))
+            start_post(station, &l->posts[i], l->snapshot);
+    if (old)
+        retire_plans(station, old);
+    report_applied(station, report, old, 0);
+    sys->free(l);
+}
+
+void station_apply(struct station *station, struct snapshot *snapshot, const struct post *posts, size_t post_count)
+{
+    struct apply_letter *l = mem_must(sizeof(*l) + post_count * sizeof(*posts));
+    l->letter.deliver = deliver_apply;
+    l->station = station;
+    l->snapshot = snapshot;
+    l->post_count = post_count;
+    if (post_count)
+        memcpy(l->posts, posts, post_count * sizeof(*posts));
+    loop_post(&station->worker.loop, &l->letter);
+}
+
+/* ---- draining ---- */
+
+struct drain_letter {
+    struct letter letter;
+    struct station *station;
+    enum drain_how how;
+    uint64_t limit_ms;
+};
+
+static void cut_all(struct station *station)
+{
+    LIST_FOR_EACH(link, &station->worker.exchanges)
+    {
+        exchange_cancel(container_of(link, struct exchange, link), ERR_DRAINING);
+    }
+    servers_close_all(&station->stopping);
+}
+
+static void on_drain_look(struct timer *timer)
+{
+    struct station *station = container_of(timer, struct station, drain_timer);
+    struct worker *worker = &station->worker;
+    if (worker->exchange_count == 0 && worker->connection_count == 0) {
+        loop_stop(&worker->loop);
+        return;
+    }
+    if (worker->loop.now_ms >= station->drain_deadline_ms)
+        cut_all(station);
+    timer_set(&worker->loop, timer, worker->loop.now_ms + DRAIN_LOOK_MS);
+}
+
+static void deliver_drain(struct letter *letter, struct loop *loop)
+{
+    struct drain_letter *l = container_of(letter, struct drain_letter, letter);
+    struct station *station = l->station;
+    uint64_t deadline = loop->now_ms + l->limit_ms;
+    if (!station->draining) {
+        station->draining = true;
+        station->worker.draining = true;
+        station->drain_deadline_ms = deadline;
+        for (size_t i = 0; i < station->served_count; i++)
+            server_stop(station->served[i].server, l->how == DRAIN_HANDED ? STOP_HANDED : STOP_LISTENING, &station->stopping);
+        station->served_count = 0;
+    }
+    station->drain_deadline_ms = MIN(station->drain_deadline_ms, deadline);
+    if (l->how == DRAIN_STOP)
+        servers_close_idle(&station->stopping);
+    timer_set(loop, &station->drain_timer, loop->now_ms);
+    sys->free(l);
+}
+
+void station_drain(struct station *station, enum drain_how how, uint64_t limit_ms)
+{
+    struct drain_letter *l = mem_must(sizeof(*l));
+    *l = (struct drain_letter){ .letter.deliver = deliver_drain, .station = station, .how = how, .limit_ms = limit_ms };
+    loop_post(&station->worker.loop, &l->letter);
+}
+
+/* ---- the thread ---- */
+
+static void *station_main(void *data)
+{
+    struct station *station = data;
+    loop_run(&station->worker.loop);
+    if (station->snapshot)
+        retire_plans(station, station->snapshot);
+    /* What is still to be reclaimed goes now. */
+    loop_turn(&station->worker.loop, 0);
+    atomic_store_explicit(&station->ended, true, memory_order_release);
+    return NULL;
+}
+
+int station_init(struct station *station, struct gateway *gateway, unsigned index)
+{
+    station->gateway = gateway;
+    list_init(&station->stopping);
+    timer_init(&station->drain_timer, on_drain_look);
+    station->worker.errors = vitals_errors();
+    return worker_init(&station->worker, index, &gateway->memory_used, gateway->memory_max);
+}
+
+int station_start(struct station *station)
+{
+    /* Signals are the control thread's. */
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int rc = pthread_create(&station->thread, NULL, station_main, station);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    station->running = rc == 0;
+    return rc == 0 ? 0 : -ERR_SYSTEM;
+}
+
+void station_join(struct station *station)
+{
+    if (station->running)
+        pthread_join(station->thread, NULL);
+    station->running = false;
+    if (station->snapshot)
+        snapshot_drop(station->snapshot);
+    station->snapshot = NULL;
+    sys->free(station->served);
+    worker_done(&station->worker);
+}

@@ -1,0 +1,250 @@
+/*
+ * Metrics that are read rather than counted: connections, memory, upstreams, targets, reloads.
+ */
+#include "control/vitals.h"
+
+#include "base/assert.h"
+#include "control/gateway.h"
+#include "observe/access_log.h"
+#include "observe/metrics.h"
+#include "upstream/upstream.h"
+
+static struct gateway *watched;
+static struct series *errors[ERR_COUNT];
+
+static const struct metric_family errors_family = {
+    .name = "maitred_errors_total",
+    .help = "Exchanges that ended with an error, by side (client, upstream, internal) and word, as in the access log.",
+    .kind = METRIC_COUNTER,
+    .labels = { "side", "error" },
+};
+
+struct series **vitals_errors(void)
+{
+    return errors;
+}
+
+static void emit_one(metric_emit *emit, void *ctx, double value)
+{
+    const char *none[] = { NULL };
+    emit(ctx, none, value);
+}
+
+/* ---- the process ---- */
+
+static void collect_connections(void *data, metric_emit *emit, void *ctx)
+{
+    emit_one(emit, ctx, atomic_load_explicit(&watched->shared.connections, memory_order_relaxed));
+}
+static void collect_accepted(void *data, metric_emit *emit, void *ctx)
+{
+    emit_one(emit, ctx, (double)atomic_load_explicit(&watched->shared.accepted, memory_order_relaxed));
+}
+static void collect_accept_errors(void *data, metric_emit *emit, void *ctx)
+{
+    emit_one(emit, ctx, (double)atomic_load_explicit(&watched->shared.accept_errors, memory_order_relaxed));
+}
+static void collect_shed(void *data, metric_emit *emit, void *ctx)
+{
+    emit_one(emit, ctx, (double)atomic_load_explicit(&watched->shared.refused, memory_order_relaxed));
+}
+static void collect_memory(void *data, metric_emit *emit, void *ctx)
+{
+    emit_one(emit, ctx, (double)atomic_load_explicit(&watched->memory_used, memory_order_relaxed));
+}
+static void collect_memory_limit(void *data, metric_emit *emit, void *ctx)
+{
+    emit_one(emit, ctx, (double)watched->memory_max);
+}
+static void collect_reloads(void *data, metric_emit *emit, void *ctx)
+{
+    const char *fine[] = { "success", NULL }, *failed[] = { "failure", NULL };
+    emit(ctx, fine, (double)watched->reloads);
+    emit(ctx, failed, (double)watched->reload_failures);
+}
+static void collect_generation(void *data, metric_emit *emit, void *ctx)
+{
+    emit_one(emit, ctx, (double)watched->current->generation);
+}
+static void collect_loaded(void *data, metric_emit *emit, void *ctx)
+{
+    emit_one(emit, ctx, (double)watched->loaded_wall_ns / 1e9);
+}
+static void collect_started(void *data, metric_emit *emit, void *ctx)
+{
+    emit_one(emit, ctx, (double)watched->started_wall_ns / 1e9);
+}
+static void collect_lost(void *data, metric_emit *emit, void *ctx)
+{
+    emit_one(emit, ctx, watched->access_log ? (double)access_log_lost(watched->access_log) : 0);
+}
+static void collect_build(void *data, metric_emit *emit, void *ctx)
+{
+    const char *version[] = { MAITRED_VERSION, NULL };
+    emit(ctx, version, 1);
+}
+static void collect_workers(void *data, metric_emit *emit, void *ctx)
+{
+    emit_one(emit, ctx, watched->worker_count);
+}
+
+/* ---- upstreams and their targets ---- */
+
+enum upstream_figure { FIGURE_CONNECTS, FIGURE_CONNECT_FAILURES, FIGURE_REUSED, FIGURE_STALE, FIGURE_IDLE, FIGURE_BUSY, FIGURE_ACTIVE, FIGURE_RETRIES };
+
+static double upstream_figure(const struct upstream_stats *s, enum upstream_figure figure)
+{
+    switch (figure) {
+    case FIGURE_CONNECTS:
+        return (double)s->connects;
+    case FIGURE_CONNECT_FAILURES:
+        return (double)s->connect_failures;
+    case FIGURE_REUSED:
+        return (double)s->reused;
+    case FIGURE_STALE:
+        return (double)s->stale;
+    case FIGURE_IDLE:
+        return s->idle;
+    case FIGURE_BUSY:
+        return s->busy;
+    case FIGURE_ACTIVE:
+        return s->active_requests;
+    case FIGURE_RETRIES:
+        return s->active_retries;
+    }
+    return 0;
+}
+
+static void collect_upstreams(void *data, metric_emit *emit, void *ctx)
+{
+    enum upstream_figure figure = (enum upstream_figure)(uintptr_t)data;
+    for (size_t i = 0; i < watched->current->upstream_count; i++) {
+        const struct upstream *upstream = watched->current->upstreams[i].object;
+        struct upstream_stats stats;
+        upstream_stats(upstream, &stats);
+        const char *values[] = { upstream_name(upstream), NULL };
+        emit(ctx, values, upstream_figure(&stats, figure));
+    }
+}
+
+enum target_figure { TARGET_IN_FLIGHT, TARGET_CONNECTIONS, TARGET_PICKS, TARGET_FAILURES, TARGET_IS_UP };
+
+static double target_figure(const struct target *t, enum target_figure figure)
+{
+    switch (figure) {
+    case TARGET_IN_FLIGHT:
+        return atomic_load_explicit(&t->in_flight, memory_order_relaxed);
+    case TARGET_CONNECTIONS:
+        return atomic_load_explicit(&t->connections, memory_order_relaxed);
+    case TARGET_PICKS:
+        return (double)atomic_load_explicit(&t->picks, memory_order_relaxed);
+    case TARGET_FAILURES:
+        return (double)atomic_load_explicit(&t->failures, memory_order_relaxed);
+    case TARGET_IS_UP:
+        return atomic_load_explicit(&t->health, memory_order_relaxed) == TARGET_UP;
+    }
+    return 0;
+}
+
+static void collect_targets(void *data, metric_emit *emit, void *ctx)
+{
+    enum target_figure figure = (enum target_figure)(uintptr_t)data;
+    for (size_t i = 0; i < watched->current->upstream_count; i++) {
+        const struct upstream *upstream = watched->current->upstreams[i].object;
+        const struct target_set *set = upstream_targets(upstream);
+        for (uint32_t j = 0; set && j < set->count; j++) {
+            const struct target *target = set->slots[j].target;
+            const char *values[] = { upstream_name(upstream), target->name, NULL };
+            emit(ctx, values, target_figure(target, figure));
+        }
+    }
+}
+
+/* ---- the list ---- */
+
+#define FAMILY(var, metric, type, text, ...)                                                                           \
+    static const struct metric_family var = { .name = metric, .help = text, .kind = type, .labels = { __VA_ARGS__ } };
+
+FAMILY(f_connections, "maitred_connections", METRIC_GAUGE, "Client connections open now.", NULL)
+FAMILY(f_accepted, "maitred_connections_accepted_total", METRIC_COUNTER, "Client connections accepted.", NULL)
+FAMILY(f_accept_errors, "maitred_accept_errors_total", METRIC_COUNTER, "Accepts that failed, for want of descriptors or memory.", NULL)
+FAMILY(f_shed, "maitred_requests_shed_total", METRIC_COUNTER, "Requests answered with 503 because memory was short.", NULL)
+FAMILY(f_memory, "maitred_memory_used_bytes", METRIC_GAUGE, "Charged to the memory budget now.", NULL)
+FAMILY(f_memory_limit, "maitred_memory_limit_bytes", METRIC_GAUGE, "The memory budget; 0 is no limit.", NULL)
+FAMILY(f_reloads, "maitred_reloads_total", METRIC_COUNTER, "Reloads by result.", "result")
+FAMILY(f_generation, "maitred_configuration_generation", METRIC_GAUGE, "Number of the configuration in force.", NULL)
+FAMILY(f_loaded, "maitred_configuration_loaded_timestamp_seconds", METRIC_GAUGE, "When the configuration in force was loaded.", NULL)
+FAMILY(f_started, "maitred_start_timestamp_seconds", METRIC_GAUGE, "When the process started.", NULL)
+FAMILY(f_lost, "maitred_access_log_lost_total", METRIC_COUNTER, "Access log lines lost because the writer could not keep up.", NULL)
+FAMILY(f_build, "maitred_build_info", METRIC_GAUGE, "Always 1; the version is a label.", "version")
+FAMILY(f_workers, "maitred_workers", METRIC_GAUGE, "Worker threads.", NULL)
+FAMILY(f_connects, "maitred_upstream_connects_total", METRIC_COUNTER, "Connections opened to targets.", "upstream")
+FAMILY(f_connect_failures, "maitred_upstream_connect_failures_total", METRIC_COUNTER, "Connections to targets that could not be opened.", "upstream")
+FAMILY(f_reused, "maitred_upstream_connections_reused_total", METRIC_COUNTER, "Tries that used an idle connection.", "upstream")
+FAMILY(f_stale, "maitred_upstream_connections_stale_total", METRIC_COUNTER, "Idle connections found closed by the target when they were wanted.", "upstream")
+FAMILY(f_idle, "maitred_upstream_connections_idle", METRIC_GAUGE, "Idle connections kept now.", "upstream")
+FAMILY(f_busy, "maitred_upstream_connections_busy", METRIC_GAUGE, "Connections in use now.", "upstream")
+FAMILY(f_active, "maitred_upstream_requests_active", METRIC_GAUGE, "Requests in progress now, whatever their tries.", "upstream")
+FAMILY(f_retries, "maitred_upstream_retries_active", METRIC_GAUGE, "Retries in progress now.", "upstream")
+FAMILY(f_in_flight, "maitred_target_requests_in_flight", METRIC_GAUGE, "Tries on the target now.", "upstream", "target")
+FAMILY(f_target_connections, "maitred_target_connections", METRIC_GAUGE, "Connections to the target now.", "upstream", "target")
+FAMILY(f_picks, "maitred_target_picks_total", METRIC_COUNTER, "Tries sent to the target.", "upstream", "target")
+FAMILY(f_failures, "maitred_target_failures_total", METRIC_COUNTER, "Tries on the target that failed.", "upstream", "target")
+FAMILY(f_up, "maitred_target_up", METRIC_GAUGE, "1 when the target may be picked.", "upstream", "target")
+
+#define FIGURE(n) ((void *)(uintptr_t)(n))
+
+static struct metric_source sources[] = {
+    { &f_build, collect_build, NULL, NULL },
+    { &f_started, collect_started, NULL, NULL },
+    { &f_workers, collect_workers, NULL, NULL },
+    { &f_connections, collect_connections, NULL, NULL },
+    { &f_accepted, collect_accepted, NULL, NULL },
+    { &f_accept_errors, collect_accept_errors, NULL, NULL },
+    { &f_shed, collect_shed, NULL, NULL },
+    { &f_memory, collect_memory, NULL, NULL },
+    { &f_memory_limit, collect_memory_limit, NULL, NULL },
+    { &f_reloads, collect_reloads, NULL, NULL },
+    { &f_generation, collect_generation, NULL, NULL },
+    { &f_loaded, collect_loaded, NULL, NULL },
+    { &f_lost, collect_lost, NULL, NULL },
+    { &f_connects, collect_upstreams, FIGURE(FIGURE_CONNECTS), NULL },
+    { &f_connect_failures, collect_upstreams, FIGURE(FIGURE_CONNECT_FAILURES), NULL },
+    { &f_reused, collect_upstreams, FIGURE(FIGURE_REUSED), NULL },
+    { &f_stale, collect_upstreams, FIGURE(FIGURE_STALE), NULL },
+    { &f_idle, collect_upstreams, FIGURE(FIGURE_IDLE), NULL },
+    { &f_busy, collect_upstreams, FIGURE(FIGURE_BUSY), NULL },
+    { &f_active, collect_upstreams, FIGURE(FIGURE_ACTIVE), NULL },
+    { &f_retries, collect_upstreams, FIGURE(FIGURE_RETRIES), NULL },
+    { &f_in_flight, collect_targets, FIGURE(TARGET_IN_FLIGHT), NULL },
+    { &f_target_connections, collect_targets, FIGURE(TARGET_CONNECTIONS), NULL },
+    { &f_picks, collect_targets, FIGURE(TARGET_PICKS), NULL },
+    { &f_failures, collect_targets, FIGURE(TARGET_FAILURES), NULL },
+    { &f_up, collect_targets, FIGURE(TARGET_IS_UP), NULL },
+};
+
+void vitals_start(struct gateway *gateway)
+{
+    ENSURE(watched == NULL);
+    watched = gateway;
+    for (size_t i = 0; i < ARRAY_LEN(sources); i++)
+        metrics_add_source(&sources[i]);
+    for (int i = 1; i < ERR_COUNT; i++) {
+        const struct err_info *info = err_info((enum err)i);
+        const char *values[] = { err_side_word(info->side), info->word, NULL };
+        errors[i] = series_get(&errors_family, values);
+    }
+}
+
+void vitals_stop(void)
+{
+    if (!watched)
+        return;
+    for (size_t i = 0; i < ARRAY_LEN(sources); i++)
+        metrics_remove_source(&sources[i]);
+    for (int i = 1; i < ERR_COUNT; i++) {
+        series_drop(errors[i]);
+        errors[i] = NULL;
+    }
+    watched = NULL;
+}

@@ -1,0 +1,32 @@
+/*
+ * Upgrading the binary in place (USR2).
+ *
+ *      old: starts the new binary with the same arguments, the listening sockets and one end of a pipe
+ *      new: loads, serves, writes one byte into the pipe
+ *      old: on the byte, drains (its sockets live on in the new one); at the pipe's end without one, says so and goes on
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "loop/loop.h"
+
+struct gateway;
+
+struct upgrade {
+    struct gateway *gateway;
+    char **argv;
+    struct io io;  /* the pipe's reading end while the new process starts */
+    int pid;
+    bool running;
+    void (*on_handed)(struct upgrade *upgrade); /* the new process serves */
+};
+
+void upgrade_init(struct upgrade *upgrade, struct gateway *gateway, char **argv, void (*on_handed)(struct upgrade *));
+/* Starts the new process. Failures go to the error log. */
+void upgrade_start(struct upgrade *upgrade);
+void upgrade_done(struct upgrade *upgrade);
+
+/* In the new process: the sockets handed over, or NULL; and telling the old one that we serve. */
+const char *upgrade_inherited(void);
+void upgrade_tell_ready(void);
