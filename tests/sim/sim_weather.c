@@ -44,7 +44,7 @@ struct sim_options sim_storm(uint64_t seed)
     struct rng rng;
 
     rng_seed(&rng, seed ^ 0x73746f726dull);
-    options.reset_permille = (uint16_t)draw(&rng, 300);
+    options.reset_permille = (uint16_t)draw(&rng, 900);
     options.refuse_permille = (uint16_t)draw(&rng, 300);
     options.ignore_permille = (uint16_t)draw(&rng, 100);
     return options;

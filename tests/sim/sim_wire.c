@@ -149,7 +149,8 @@ void sim_wire_send(struct sim_socket *from, const char *data, size_t len)
     ENSURE(from->other);
     from->in_use += len;
     while (len > 0) {
-        size_t piece = from->segment_max ? MIN(len, (size_t)sim_pick(from->segment_max)) : len;
+        size_t piece = from->segment_max ? sim_pick(from->segment_max) : len;
+        piece = MIN(piece, len);
         struct packet *packet = packet_new(from->other, PACKET_DATA);
         packet->bytes = malloc(sizeof(*packet->bytes) + piece);
         ENSURE(packet->bytes);
@@ -206,7 +207,7 @@ static void wire_draw(struct sim_socket *socket, uint32_t latency_ns)
     socket->capacity = least + sim_pick(most - least + 1) - 1;
     socket->segment_max = options->segment_bytes_max ? sim_pick(options->segment_bytes_max) : 0;
     if (sim_chance(options->reset_permille))
-        socket->reset_after = sim_pick(1 << 18);
+        socket->reset_after = sim_pick(1 << 16);
 }
 
 void sim_wire_join(struct sim_socket *client, struct sim_socket *server)
