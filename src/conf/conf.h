@@ -228,11 +228,11 @@ struct arena *conf_arena(struct conf *conf);
  * supported. */
 const struct conf_node *conf_parse_file(struct conf *conf, const char *path);
 const struct conf_node *conf_parse_text(struct conf *conf, const char *name, struct slice text);
-/* Stores the tree into a zeroed struct, defaults first; reports every mistake and goes on. Returns 0 or -1 when there
- * were errors. */
+/* Stores the tree into a zeroed struct, defaults first; reports every mistake and goes on. Returns 0, or -1 when the
+ * conf has errors, those of parsing included. */
 MUST_USE int conf_load(struct conf *conf, const struct conf_node *node, const struct conf_struct *schema,
                        void *ret_value);
-/* Resolves every REF met by conf_load; unknown names are errors with a suggestion. */
+/* Resolves every REF met by conf_load; unknown names are errors with a suggestion. Returns as conf_load. */
 MUST_USE int conf_resolve(struct conf *conf);
 /* The whole of a struct at its defaults (a section left out). */
 MUST_USE int conf_defaults(struct conf *conf, const struct conf_struct *schema, void *ret_value);

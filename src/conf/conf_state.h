@@ -89,7 +89,7 @@ void conf_node_add(struct conf_node *parent, struct conf_node **last, struct con
 /* A copy of all below `from`, as a member of `parent`; NULL at a limit (reported). */
 struct conf_node *conf_node_copy(struct conf *conf, const struct conf_node *from, struct conf_node *parent,
                                  unsigned depth);
-/* Where to point for a whole node: when it begins on a line below its name, at the name. */
+/* Where to point for a whole node: at its name when it is nothing or begins on a line below. */
 struct conf_mark conf_node_place(const struct conf_node *node);
 
 /* merge.c: folds `<<` into the map and refuses names that stand twice. */

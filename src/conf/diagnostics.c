@@ -47,7 +47,8 @@ static bool insert(struct conf *conf, struct conf_diagnostic *one)
         int order = compare_places(conf, (*at)->mark, one->mark);
         if (order > 0 || *at == &conf->memory_diagnostic)
             break;
-        if (order == 0 && one->mark.file != NULL && one->mark.file == (*at)->mark.file && strcmp((*at)->message, one->message) == 0)
+        if (order == 0 && one->mark.file != NULL && one->mark.file == (*at)->mark.file &&
+            strcmp((*at)->message, one->message) == 0)
             return false;
         at = &(*at)->next;
     }

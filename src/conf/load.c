@@ -146,6 +146,8 @@ static void choose(struct conf *conf, const struct conf_node *node, const struct
                    struct conf_choice *choice, const struct nesting *outer)
 {
     *choice = (struct conf_choice){ .variant = variant, .node = node };
+    if (node->broken)
+        return;
     if (variant->structure == NULL) {
         if (node->kind != NODE_NULL && (node->kind != NODE_MAP || node->count > 0))
             conf_error(conf, node, "`%s` has no settings: write `%s: {}`", variant->name, variant->name);
@@ -183,33 +185,6 @@ static void load_union(struct conf *conf, const struct conf_node *node, const st
             conf, member->next->key->mark, member->next,
             "expected one %s, but `%s` stands beside `%s`; give each an entry of its own, or check the indentation",
             registry->what, conf_shown(conf, member->next->key->text), conf_shown(conf, member->key->text));
-}
-
-/* The variants' names stand among the members of `map`. */
-static void load_inline(struct conf *conf, const struct conf_node *map, const struct conf_field *field,
-                        struct conf_choice *choice, const struct nesting *outer)
-{
-    const struct conf_registry *registry = field->type.registry;
-    const struct conf_node *chosen = NULL;
-    for (const struct conf_node *member = map->kind == NODE_MAP ? map->first : NULL; member != NULL;
-         member = member->next) {
-        const struct conf_variant *variant = find_variant(registry, member->key->text);
-        if (variant == NULL)
-            continue;
-        if (chosen != NULL) {
-            conf_error_at(conf, member->key->mark, member, "one %s is enough: `%s` stands beside `%s`", registry->what,
-                          variant->name, choice->variant->name);
-            continue;
-        }
-        chosen = member;
-        choose(conf, member, variant, choice, outer);
-    }
-    if (chosen == NULL && (field->flags & CONF_REQUIRED)) {
-        const char *words[64];
-        size_t count = variant_names(registry, words, ARRAY_LEN(words));
-        conf_error_at(conf, conf_node_place(map), map, "%s %s is missing%s", conf_article(registry->what),
-                      registry->what, conf_suggest(conf, SLICE(""), words, count));
-    }
 }
 
 /* ---- values ---- */
@@ -348,17 +323,48 @@ static struct slice first_sentence(const char *doc)
     return text;
 }
 
-/* Reports that it is missing, unless it stands there misspelt: that has been said. */
+/* Whether a member that the struct does not know is a slip for one of the words: that has been said, so nothing is
+ * missing. */
+static bool stands_misspelt(const struct conf_node *map, const struct conf_struct *schema, const char *const *words,
+                            size_t count)
+{
+    for (const struct conf_node *member = map->kind == NODE_MAP ? map->first : NULL; member != NULL;
+         member = member->next)
+        if (!is_known_member(schema, member->key->text) && conf_nearest(member->key->text, words, count) != NULL)
+            return true;
+    return false;
+}
+
 static void report_missing(struct conf *conf, const struct conf_node *map, struct conf_mark place,
                            const struct conf_struct *schema, const struct conf_field *field)
 {
     struct slice what = first_sentence(field->doc);
+    if (!stands_misspelt(map, schema, &field->name, 1))
+        conf_error_at(conf, place, map, "required field `%s` is missing%s%.*s", field->name, what.len > 0 ? ": " : "",
+                      SLICE_ARG(what));
+}
+
+/* An inline union's variants' names stand among the members of `map`. */
+static void load_inline(struct conf *conf, const struct conf_node *map, const struct conf_field *field,
+                        struct conf_choice *choice, const struct nesting *inner)
+{
+    const struct conf_registry *registry = field->type.registry;
+    const char *words[64];
+    size_t count = variant_names(registry, words, ARRAY_LEN(words));
+    bool chosen = false;
     for (const struct conf_node *member = map->kind == NODE_MAP ? map->first : NULL; member != NULL;
-         member = member->next)
-        if (!is_known_member(schema, member->key->text) && conf_nearest(member->key->text, &field->name, 1) != NULL)
-            return;
-    conf_error_at(conf, place, map, "required field `%s` is missing%s%.*s", field->name, what.len > 0 ? ": " : "",
-                  SLICE_ARG(what));
+         member = member->next) {
+        const struct conf_variant *variant = find_variant(registry, member->key->text);
+        if (variant != NULL && chosen)
+            conf_error_at(conf, member->key->mark, member, "one %s is enough: `%s` stands beside `%s`", registry->what,
+                          variant->name, choice->variant->name);
+        else if (variant != NULL)
+            choose(conf, member, variant, choice, inner);
+        chosen = chosen || variant != NULL;
+    }
+    if (!chosen && (field->flags & CONF_REQUIRED) && !stands_misspelt(map, inner->schema, words, count))
+        conf_error_at(conf, conf_node_place(map), map, "%s %s is missing%s", conf_article(registry->what),
+                      registry->what, conf_suggest(conf, SLICE(""), words, count));
 }
 
 static void load_member(struct conf *conf, const struct conf_node *map, const struct conf_node *node,
@@ -366,10 +372,8 @@ static void load_member(struct conf *conf, const struct conf_node *map, const st
 {
     if (conf_is_inline(field)) {
         load_inline(conf, map, field, value, inner);
-    } else if (node != NULL && node->kind != NODE_NULL) {
+    } else if (node != NULL && (node->kind != NODE_NULL || node->broken)) {
         load_value(conf, node, &field->type, field->flags | field->type.flags, value, inner);
-    } else if (node != NULL && node->broken) {
-        return;
     } else if (field->flags & CONF_REQUIRED) {
         report_missing(conf, map, node ? node->key->mark : conf_node_place(map), inner->schema, field);
     } else {
@@ -429,10 +433,9 @@ int conf_load(struct conf *conf, const struct conf_node *node, const struct conf
 {
     MAGIC_CHECK(conf, CONF_MAGIC);
     ENSURE(node != NULL);
-    unsigned failures = conf->failures;
     if (!node->broken)
         load_struct(conf, node, schema, ret_value, NULL);
-    return conf->failures == failures && !node->broken ? 0 : -1;
+    return conf->error_count == 0 ? 0 : -1;
 }
 
 int conf_defaults(struct conf *conf, const struct conf_struct *schema, void *ret_value)

@@ -63,8 +63,10 @@ struct conf_node *conf_node_copy(struct conf *conf, const struct conf_node *from
 
 struct conf_mark conf_node_place(const struct conf_node *node)
 {
-    bool block = node->key != NULL && node->key->mark.line != node->mark.line;
-    return block && (node->kind == NODE_MAP || node->kind == NODE_LIST) ? node->key->mark : node->mark;
+    if (node->key == NULL || node->kind == NODE_SCALAR)
+        return node->mark;
+    bool below = node->key->mark.line != node->mark.line;
+    return below || node->kind == NODE_NULL ? node->key->mark : node->mark;
 }
 
 const struct conf_node *conf_get(const struct conf_node *map, const char *name)

@@ -145,10 +145,9 @@ static bool seen_before(const struct conf_pending *first, const struct conf_pend
 int conf_resolve(struct conf *conf)
 {
     MAGIC_CHECK(conf, CONF_MAGIC);
-    unsigned failures = conf->failures;
     for (const struct conf_pending *p = conf->pending; p != NULL; p = p->next)
         if (!seen_before(conf->pending, p))
             resolve_kind(conf, p->names);
     conf->pending = conf->pending_last = NULL;
-    return conf->failures == failures ? 0 : -1;
+    return conf->error_count == 0 ? 0 : -1;
 }

@@ -170,7 +170,7 @@ static struct conf_node *read_alias(struct reader *r, const yaml_event_t *event,
         r->key = NULL;
         return copy;
     }
-    struct conf_node *node = new_node(r, parent, NODE_NULL, event);
+    struct conf_node *node = new_node(r, parent, NODE_SCALAR, event);
     if (node == NULL)
         return NULL;
     node->broken = true;

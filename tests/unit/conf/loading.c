@@ -68,6 +68,7 @@ void expect_said(const char *yaml, const char *said)
     loading_begin(&loading, yaml);
     assert_string_equal(loading.said, said);
     if (*said != '\0')
-        assert_true(loading.loaded != 0 || loading.resolved != 0 || loading.root == NULL || conf_error_count(loading.conf) > 0);
+        assert_true(loading.loaded != 0 || loading.resolved != 0 || loading.root == NULL ||
+                    conf_error_count(loading.conf) > 0);
     loading_end(&loading);
 }

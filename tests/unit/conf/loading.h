@@ -1,5 +1,6 @@
 /*
- * A text loaded by the sample schema, and what was said about it: one line a diagnostic, "LINE:COLUMN PATH: MESSAGE", warnings marked.
+ * A text loaded by the sample schema, and what was said about it: one line a diagnostic, "LINE:COLUMN PATH: MESSAGE",
+ * warnings marked.
  */
 #pragma once
 

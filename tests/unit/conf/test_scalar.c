@@ -30,7 +30,8 @@ static void expect_message(const char *field, const char *text, const char *mess
 static void booleans_are_all_that_yaml_has(void **state)
 {
     static const struct taken taken[] = {
-        { "true", 1 }, { "True", 1 }, { "yes", 1 }, { "on", 1 }, { "ON", 1 }, { "false", 0 }, { "no", 0 }, { "off", 0 }, { "Off", 0 },
+        { "true", 1 },  { "True", 1 }, { "yes", 1 }, { "on", 1 },  { "ON", 1 },
+        { "false", 0 }, { "no", 0 },   { "off", 0 }, { "Off", 0 },
     };
     for (size_t i = 0; i < sizeof(taken) / sizeof(taken[0]); i++) {
         struct loading it;
@@ -91,14 +92,18 @@ static void numbers_are_json_numbers(void **state)
 static void sizes_have_units_of_1000_and_1024(void **state)
 {
     static const struct taken taken[] = {
-        { "0", 0 },          { "4096", 4096 },       { "7B", 7 },        { "64KiB", 65536 },         { "10MB", 10000000 }, { "1GiB", 1 << 30 },
-        { "2kB", 2000 },     { "2KB", 2000 },        { "1.5MiB", 1572864 }, { "'1 MiB'", 1048576 }, { "0.5KiB", 512 },     { "1MB", 1000000 },
+        { "0", 0 },          { "4096", 4096 },   { "7B", 7 },     { "64KiB", 65536 },    { "10MB", 10000000 },
+        { "1GiB", 1 << 30 }, { "2kB", 2000 },    { "2KB", 2000 }, { "1.5MiB", 1572864 }, { "'1 MiB'", 1048576 },
+        { "0.5KiB", 512 },   { "1MB", 1000000 },
     };
     for (size_t i = 0; i < sizeof(taken) / sizeof(taken[0]); i++)
         assert_int_equal(load_integer("size", taken[i].text, CONF_AT(sample, size_bytes)), taken[i].value);
-    expect_message("size", "64k", "the unit of `64k` is unclear: write `64KiB` for powers of 1024 or `64KB` for powers of 1000");
-    expect_message("size", "64 M", "the unit of `64 M` is unclear: write `64MiB` for powers of 1024 or `64MB` for powers of 1000");
-    expect_message("size", "1gb", "the unit of `1gb` is unclear: write `1GiB` for powers of 1024 or `1GB` for powers of 1000");
+    expect_message("size", "64k",
+                   "the unit of `64k` is unclear: write `64KiB` for powers of 1024 or `64KB` for powers of 1000");
+    expect_message("size", "64 M",
+                   "the unit of `64 M` is unclear: write `64MiB` for powers of 1024 or `64MB` for powers of 1000");
+    expect_message("size", "1gb",
+                   "the unit of `1gb` is unclear: write `1GiB` for powers of 1024 or `1GB` for powers of 1000");
     expect_message("size", "64kib", "unknown unit in `64kib`, did you mean `64KiB`?");
     expect_message("size", "big", "expected a size such as `64KiB` or `10MB`, got `big`");
     expect_message("size", "-1", "expected a size such as `64KiB` or `10MB`, got `-1`");
@@ -111,9 +116,9 @@ static void sizes_have_units_of_1000_and_1024(void **state)
 static void durations_are_exact_milliseconds(void **state)
 {
     static const struct taken taken[] = {
-        { "0", 0 },      { "off", 0 },       { "250ms", 250 },      { "30s", 30000 },    { "5m", 300000 },
-        { "1h", 3600000 }, { "1d", 86400000 }, { "1.5s", 1500 },      { "1h30m", 5400000 }, { "2m5s10ms", 125010 },
-        { "'30s'", 30000 }, { "0.001s", 1 },  { "90m", 5400000 },
+        { "0", 0 },         { "off", 0 },       { "250ms", 250 },   { "30s", 30000 },     { "5m", 300000 },
+        { "1h", 3600000 },  { "1d", 86400000 }, { "1.5s", 1500 },   { "1h30m", 5400000 }, { "2m5s10ms", 125010 },
+        { "'30s'", 30000 }, { "0.001s", 1 },    { "90m", 5400000 },
     };
     for (size_t i = 0; i < sizeof(taken) / sizeof(taken[0]); i++)
         assert_int_equal(load_integer("timeout", taken[i].text, CONF_AT(sample, timeout_ms)), taken[i].value);
@@ -161,7 +166,7 @@ static void percentages_go_from_0_to_100(void **state)
 
 static void texts_are_any_scalar(void **state)
 {
-    static const char *const taken[][2] = { { "hello", "hello" }, { "5", "5" },     { "off", "off" },
+    static const char *const taken[][2] = { { "hello", "hello" }, { "5", "5" },       { "off", "off" },
                                             { "'~'", "~" },       { "1.10", "1.10" }, { "''", "" } };
     for (size_t i = 0; i < sizeof(taken) / sizeof(taken[0]); i++) {
         struct loading it;
@@ -192,7 +197,8 @@ static void words_are_exact_and_off_stays_one(void **state)
 
 static void what_is_shown_of_a_value_is_short_and_printable(void **state)
 {
-    expect_message("workers", "\"a\\nb\\e[31m\\x9b\"", "expected a whole number, got `a?b?[31m??` in quotes; leave the quotes out");
+    expect_message("workers", "\"a\\nb\\e[31m\\x9b\"",
+                   "expected a whole number, got `a?b?[31m??` in quotes; leave the quotes out");
     expect_message("workers", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
                    "expected a whole number, got `aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa...`");
     expect_message("workers", "\xc3\xa4\xe2\x82\xac", "expected a whole number, got `\xc3\xa4\xe2\x82\xac`");

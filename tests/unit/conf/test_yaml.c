@@ -58,7 +58,8 @@ static void an_empty_document_is_all_defaults(void **state)
 static void an_alias_repeats_its_anchor(void **state)
 {
     struct loading it;
-    loading_begin_well(&it, "x-d: &d {targets: [10.0.0.1:80]}\nupstreams: {a: *d, b: *d}\nname: &n text\ntags: [*n, *n]");
+    loading_begin_well(&it,
+                       "x-d: &d {targets: [10.0.0.1:80]}\nupstreams: {a: *d, b: *d}\nname: &n text\ntags: [*n, *n]");
     assert_int_equal(it.value.upstreams.count, 2);
     const struct sample_upstream *b = (void *)conf_entry_at(&it.value.upstreams, &sample_upstream_type, 1)->value;
     assert_int_equal(b->targets.count, 1);
@@ -80,8 +81,8 @@ static void an_anchor_named_again_hides_the_older(void **state)
 static void merging_adds_what_is_not_there(void **state)
 {
     struct conf *conf = conf_new(NULL);
-    const struct conf_node *root =
-        parse(conf, "x: &x {a: 1, b: 2}\ny: &y {b: 3, c: 4}\nz: {<<: [*x, *y], a: 0}\nw: {c: 9, <<: *y, '<<': plain}\n");
+    const struct conf_node *root = parse(
+        conf, "x: &x {a: 1, b: 2}\ny: &y {b: 3, c: 4}\nz: {<<: [*x, *y], a: 0}\nw: {c: 9, <<: *y, '<<': plain}\n");
     const struct conf_node *z = conf_get(root, "z"), *w = conf_get(root, "w");
     assert_int_equal(z->count, 3);
     assert_string_equal(conf_get(z, "a")->text.at, "0");
@@ -99,8 +100,9 @@ static void merging_adds_what_is_not_there(void **state)
 static void variables_are_put_in_after_parsing(void **state)
 {
     struct loading it;
-    loading_begin_well(&it, "size: ${PORT}\nname: http://${HOST}:${PORT}/$x$${PORT}\nworkers: \"${W:-4}\"\nenabled: ${YES}\n"
-                            "labels: {a: '${TRICK}', b: '${EMPTY}', c: '${EMPTY:-full}', d: '${NONE:-}'}\n");
+    loading_begin_well(&it,
+                       "size: ${PORT}\nname: http://${HOST}:${PORT}/$x$${PORT}\nworkers: \"${W:-4}\"\nenabled: ${YES}\n"
+                       "labels: {a: '${TRICK}', b: '${EMPTY}', c: '${EMPTY:-full}', d: '${NONE:-}'}\n");
     assert_int_equal(it.value.size_bytes, 8080);
     assert_string_equal(it.value.name, "http://example.com:8080/$x${PORT}");
     assert_int_equal(it.value.workers, 4);
@@ -113,29 +115,36 @@ static void variables_are_put_in_after_parsing(void **state)
 
 static void variables_that_cannot_be_put_in_are_mistakes(void **state)
 {
-    expect_said("workers: ${NOPE}",
-                "1:10 workers: the environment variable `NOPE` is not set; set it, or give a default: `${NOPE:-default}`");
-    expect_said("tags: [a, \"b${NOPE}\"]",
-                "1:11 tags[1]: the environment variable `NOPE` is not set; set it, or give a default: `${NOPE:-default}`");
-    static const char *const malformed[] = { "name: '${'", "name: '${}'", "name: '${1A}'", "name: '${A'", "name: '${A:-b'", "name: '${A b}'" };
+    expect_said(
+        "workers: ${NOPE}",
+        "1:10 workers: the environment variable `NOPE` is not set; set it, or give a default: `${NOPE:-default}`");
+    expect_said(
+        "tags: [a, \"b${NOPE}\"]",
+        "1:11 tags[1]: the environment variable `NOPE` is not set; set it, or give a default: `${NOPE:-default}`");
+    static const char *const malformed[] = { "name: '${'",  "name: '${}'",    "name: '${1A}'",
+                                             "name: '${A'", "name: '${A:-b'", "name: '${A b}'" };
     for (size_t i = 0; i < sizeof(malformed) / sizeof(malformed[0]); i++)
-        expect_said(malformed[i],
-                    "1:7 name: `${` begins a variable: write `${NAME}` or `${NAME:-default}`, or `$${` for the text itself");
+        expect_said(
+            malformed[i],
+            "1:7 name: `${` begins a variable: write `${NAME}` or `${NAME:-default}`, or `$${` for the text itself");
 }
 
 static void a_name_that_stands_twice_is_a_mistake(void **state)
 {
-    expect_said("workers: 1\nname: x\nworkers: 2\n", "3:1 workers: `workers` stands here twice; the first is on line 1");
+    expect_said("workers: 1\nname: x\nworkers: 2\n",
+                "3:1 workers: `workers` stands here twice; the first is on line 1");
     expect_said("labels: {b: 1, a: 1, b: 2, b: 3}", "1:22 labels.b: `b` stands here twice; the first is on line 1\n"
                                                     "1:28 labels.b: `b` stands here twice; the first is on line 1");
 }
 
 static void broken_aliases_are_mistakes(void **state)
 {
-    expect_said("x-a: &users 1\nname: *user", "2:7 name: no anchor `&user` stands before this alias, did you mean `users`?");
+    expect_said("x-a: &users 1\nname: *user",
+                "2:7 name: no anchor `&user` stands before this alias, did you mean `users`?");
     expect_said("name: *user", "1:7 name: no anchor `&user` stands before this alias");
     expect_said("tags: &t [a, *t]", "1:14 tags[1]: the alias `*t` stands within what it repeats");
-    expect_said("labels: {<<: [*n, 5]}", "1:15 labels[\"<<\"][0]: no anchor `&n` stands before this alias\n"
+    expect_said("labels: {<<: [*n, 5]}",
+                "1:15 labels[\"<<\"][0]: no anchor `&n` stands before this alias\n"
                 "1:19 labels[\"<<\"][1]: `<<` takes in the members of a mapping, such as `<<: *name`, got `5`");
 }
 
@@ -147,10 +156,11 @@ static void merging_something_else_is_a_mistake(void **state)
 
 static void names_are_texts(void **state)
 {
-    expect_said("labels: {[a]: b, {c}: d, '': e}",
-                "1:10 labels: a member's name is text, got a list; a value in braces, such as `{name}`, needs quotes\n"
-                "1:18 labels: a member's name is text, got a mapping; a value in braces, such as `{name}`, needs quotes\n"
-                "1:26 labels: a name is missing before the `:`");
+    expect_said(
+        "labels: {[a]: b, {c}: d, '': e}",
+        "1:10 labels: a member's name is text, got a list; a value in braces, such as `{name}`, needs quotes\n"
+        "1:18 labels: a member's name is text, got a mapping; a value in braces, such as `{name}`, needs quotes\n"
+        "1:26 labels: a name is missing before the `:`");
     expect_said("labels: {\"a\\0b\": c}", "1:10 labels: a name may not hold the byte zero");
     expect_said("name: \"a\\0b\"", "1:7 name: a text may not hold the byte zero");
 }
@@ -171,16 +181,19 @@ static void tags_say_text_or_nothing(void **state)
 static void syntax_is_told_with_a_hint(void **state)
 {
     static const char *const cases[][2] = {
-        { "a: b: c", "1:5 not valid YAML: mapping values are not allowed in this context; a text with `: ` in it needs quotes, or the "
+        { "a: b: c", "1:5 not valid YAML: mapping values are not allowed in this context; a text with `: ` in it needs "
+                     "quotes, or the "
                      "indentation is off" },
         { "a:\n\tb: c", "2:1 not valid YAML: found character that cannot start any token; a tab does "
                         "not indent: use spaces" },
         { "a: @b", "1:4 not valid YAML: found character that cannot start any token; a text that "
                    "begins with it needs quotes" },
-        { "a:\n  b: 1\n c: 2", "3:2 not valid YAML: did not find expected key while parsing a block mapping that began on line 1; "
-                               "compare the indentation with the lines above" },
-        { "a: [1, 2\nb: 3", "2:2 not valid YAML: did not find expected ',' or ']' while parsing a flow sequence that began on line 1; is "
-                            "a bracket or a comma missing?" },
+        { "a:\n  b: 1\n c: 2",
+          "3:2 not valid YAML: did not find expected key while parsing a block mapping that began on line 1; "
+          "compare the indentation with the lines above" },
+        { "a: [1, 2\nb: 3",
+          "2:2 not valid YAML: did not find expected ',' or ']' while parsing a flow sequence that began on line 1; is "
+          "a bracket or a comma missing?" },
         { "a: 'b", "1:6 not valid YAML: found unexpected end of stream; is a closing quote missing?" },
         { "a: \xff", "1:4 not text in UTF-8: invalid leading UTF-8 octet" },
         { "a: 1\nb: \x01", "2:4 not text in UTF-8: control characters are not allowed" },
@@ -196,13 +209,14 @@ static void alias_bombs_are_refused(void **state)
     char yaml[2048] = "x-a: &a [b,b,b,b,b,b,b,b,b,b]\n";
     for (char c = 'b'; c < 'k'; c++) {
         size_t len = strlen(yaml);
-        (void)snprintf(yaml + len, sizeof(yaml) - len, "x-%c: &%c [*%c,*%c,*%c,*%c,*%c,*%c,*%c,*%c]\n", c, c, c - 1, c - 1, c - 1, c - 1,
-                       c - 1, c - 1, c - 1, c - 1);
+        (void)snprintf(yaml + len, sizeof(yaml) - len, "x-%c: &%c [*%c,*%c,*%c,*%c,*%c,*%c,*%c,*%c]\n", c, c, c - 1,
+                       c - 1, c - 1, c - 1, c - 1, c - 1, c - 1, c - 1);
     }
     struct conf_options options = { .nodes_max = 10000 };
     loading_begin_with(&it, yaml, &options);
     assert_null(it.root);
-    assert_non_null(strstr(it.said, "more than 10000 values, with what aliases repeat; the limit guards against aliases of aliases"));
+    assert_non_null(strstr(
+        it.said, "more than 10000 values, with what aliases repeat; the limit guards against aliases of aliases"));
     loading_end(&it);
 }
 
