@@ -92,12 +92,15 @@ struct slice field_name(enum field_id id); /* canonical */
 /* First with the id or name (without case); NULL when there is none. */
 struct field *fields_find(const struct fields *fields, enum field_id id);
 struct field *fields_find_name(const struct fields *fields, struct slice name);
-/* Appends; name and value must live as long as the arena. -ERR_MEMORY, or -ERR_HEAD_TOO_LARGE past FIELDS_MAX. */
+/* Appends; name and value must live as long as the arena. -ERR_MEMORY, -ERR_HEAD_TOO_LARGE past FIELDS_MAX, or -ERR_BAD_FIELD when the
+ * name or value could not be sent (so that no policy can be made to split a message). */
 MUST_USE int fields_add(struct fields *fields, struct arena *arena, struct slice name, struct slice value);
 MUST_USE int fields_add_id(struct fields *fields, struct arena *arena, enum field_id id, struct slice value);
-/* Replaces all of that name by one. */
+/* Replaces all of that name by one. Errors as fields_add. */
 MUST_USE int fields_set(struct fields *fields, struct arena *arena, struct slice name, struct slice value);
 MUST_USE int fields_set_id(struct fields *fields, struct arena *arena, enum field_id id, struct slice value);
+/* Makes v larger than count; for codecs that append fields they have checked. Errors as fields_add. */
+MUST_USE int fields_grow(struct fields *fields, struct arena *arena);
 /* Returns how many were removed. */
 unsigned fields_remove(struct fields *fields, enum field_id id);
 unsigned fields_remove_name(struct fields *fields, struct slice name);

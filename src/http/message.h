@@ -1,7 +1,7 @@
 /*
  * The version-neutral form of a request or response head.  Codecs make and send it; everything between speaks only this.
  * What belongs to one connection (Connection, Keep-Alive, TE, Transfer-Encoding, Upgrade, Proxy-Connection and whatever
- * Connection names) never gets into `fields`; framing is `body_length` alone.  Content-Length stands among the fields only as metadata of a
+ * Connection names) never gets into `fields`, nor does Host, which is `authority`; framing is `body_length` alone.  Content-Length stands among the fields only as metadata of a
  * response without a body (to HEAD, 304).
  *
  * Lives in an arena with all that its slices point to; one worker.
@@ -13,6 +13,8 @@
 
 #include "base/slice.h"
 #include "http/fields.h"
+
+struct arena;
 
 #define METHOD_TABLE(X) X(GET) X(HEAD) X(POST) X(PUT) X(DELETE) X(PATCH) X(OPTIONS) X(CONNECT) X(TRACE)
 
@@ -57,3 +59,8 @@ bool method_is_safe(enum method method);
 const char *status_reason(unsigned status);
 /* May a response with that status to that method have content (RFC 9110 6.4.1)? */
 bool status_has_body(unsigned status, enum method request_method);
+
+/* All of it, with what its slices point to. NULL without memory. */
+struct message *message_copy(struct arena *arena, const struct message *from);
+/* Fields alone (trailers). -ERR_MEMORY. */
+MUST_USE int message_copy_fields(struct arena *arena, const struct fields *from, struct fields *ret_fields);

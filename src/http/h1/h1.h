@@ -37,12 +37,12 @@ void h1_close(struct h1_conn *conn);
 MUST_USE int h1_connect(struct loop *loop, const struct address *to, uint32_t connect_timeout_ms,
                         const struct http_limits *limits, const struct h1_client_owner *owner, void *owner_data,
                         struct h1_conn **ret_conn);
-/* A stream on a fresh or idle connection. -ERR_UPSTREAM_UNSENT when the service has closed meanwhile (noticed before any write).
- * The events and user are set before it returns. */
+/* A stream on a fresh or idle connection. -ERR_UPSTREAM_UNSENT when the service has closed meanwhile (noticed before any write): then the
+ * connection is gone, on_closed was called. -ERR_MEMORY: it is as it was. The events and user are set before it returns. */
 MUST_USE int h1_open(struct h1_conn *conn, struct arena *arena, const struct stream_events *events, void *user,
                      struct stream **ret_stream);
 bool h1_is_usable(const struct h1_conn *conn); /* idle, no end seen, nothing unread */
 uint64_t h1_idle_since_ms(const struct h1_conn *conn);
-/* The owner may keep parked connections in a list of its own. */
+/* For a list of the owner's. A server connection leaves it when it closes; a client's owner unlinks it itself (in on_closed at the latest). */
 struct link *h1_link(struct h1_conn *conn);
 struct h1_conn *h1_from_link(struct link *link);

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/err.h"
 #include "http/message.h"
@@ -45,9 +46,10 @@ MUST_USE int h1_parse_trailers(struct arena *arena, struct slice section, const 
 enum chunk_state { CHUNK_SIZE, CHUNK_SIZE_MORE, CHUNK_EXT, CHUNK_SIZE_LF, CHUNK_DATA, CHUNK_DATA_CR, CHUNK_DATA_LF, CHUNK_TRAILERS };
 struct h1_chunks {
     uint64_t left;      /* bytes of this chunk still to come */
-    uint16_t ext_bytes; /* of extensions in this chunk's line: bounded */
+    uint16_t ext_bytes; /* of extensions that no data has been sent for: bounded */
     uint8_t state;      /* enum chunk_state */
     uint8_t digits;
+    bool ext_named;     /* this line's extension has had its ";" */
 };
 /* Consumes framing bytes from the front of `*bytes` until data is next (returns 1: up to chunks->left bytes of data stand at the front; the caller takes some
  * and lowers left), input is used up (0), the last chunk's line is behind (2: a trailer section follows), or -ERR_BAD_CHUNK. */

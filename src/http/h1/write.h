@@ -14,6 +14,7 @@ struct h1_framing {
     bool keep_alive; /* send Connection: keep-alive (to HTTP/1.0) */
     struct slice upgrade; /* send Connection: upgrade and Upgrade */
     int64_t content_length; /* >= 0: send it */
+    bool length_is_metadata; /* a response without a body to HEAD, or 304: Content-Length among its fields is sent as it stands */
 };
 
 MUST_USE int h1_write_request(struct pipe *out, const struct message *head, const struct h1_framing *framing);

@@ -1,0 +1,619 @@
+/*
+ * The server role: requests in, responses out (RFC 9112 9).
+ *
+ * One request at a time: bytes behind it are left in the kernel, or kept when they came along, until its response is out and the stream
+ * released.  That is also what holds tunnel bytes back until an upgrade or CONNECT is decided.
+ *
+ * A response may be complete before its request is.  What is left of the body is dropped when it is little (drain_bytes_max), and the
+ * connection serves on; else it is closed lingering: our end is sent, and what comes is dropped until the client has seen it, because
+ * closing with bytes unread would make the kernel send a reset that can overtake the response.
+ */
+#include "http/h1/conn.h"
+
+#include <errno.h>
+
+#include "base/arena.h"
+#include "base/clock.h"
+#include "base/memory.h"
+#include "base/sys.h"
+#include "http/h1/write.h"
+
+enum { REQUESTS_A_TURN = 16 }; /* pipelined ones, before others get theirs; a power of two */
+
+static void server_on_ready(struct io *io);
+static const struct stream_ops server_ops;
+
+struct h1_conn *h1_serve(struct loop *loop, int fd, const struct address *peer, const struct address *local,
+                         struct stream_host *host, const struct http_limits *limits)
+{
+    struct h1_conn *conn = conn_new(loop, limits, false);
+
+    if (conn == NULL) {
+        sys->close(fd);
+        return NULL;
+    }
+    conn->server.host = host;
+    conn->server.peer = *peer;
+    conn->server.local = *local;
+    if (transport_accept(&conn->transport, loop, fd, local->family == AF_UNIX, server_on_ready) < 0) {
+        conn_free(conn);
+        return NULL;
+    }
+    conn->state = H1_OPEN;
+    conn_wait_for(conn, WAIT_HEAD, limits->head_timeout_ms);
+    conn_rearm(conn);
+    return conn;
+}
+
+/* ---- the end ---- */
+
+static void begin_lingering(struct h1_conn *conn)
+{
+    uint32_t linger_ms = conn->limits->linger_ms;
+
+    kept_drop(conn);
+    if (linger_ms == 0 || conn->fin) {
+        conn_close(conn, false);
+        return;
+    }
+    conn->transport.ops->shutdown(&conn->transport);
+    conn->state = H1_LINGERING;
+    conn_wait_for(conn, WAIT_LINGER, linger_ms);
+    conn_rearm(conn);
+    if (conn_can(conn, IO_READABLE))
+        conn_read_later(conn);
+}
+
+static void linger(struct h1_conn *conn)
+{
+    for (size_t budget = TURN_BYTES_MAX / READ_BYTES; conn_can(conn, IO_READABLE); budget--) {
+        if (budget == 0) {
+            loop_again(conn_loop(conn), &conn->transport.io);
+            return;
+        }
+        ssize_t got = transport_recv(&conn->transport, conn_memory(conn)->scratch, READ_BYTES);
+        if (got == -EAGAIN)
+            return;
+        if (got <= 0) {
+            conn_close(conn, false);
+            return;
+        }
+    }
+}
+
+/* Nothing more is served. `unread`: bytes of the client are known to be on their way. */
+static void finish(struct h1_conn *conn, bool unread)
+{
+    if (unread || conn->kept || conn_can(conn, IO_READABLE))
+        begin_lingering(conn);
+    else
+        conn_close(conn, false);
+}
+
+void server_failed(struct h1_conn *conn, enum err err)
+{
+    struct h1_stream *s = conn_detach(conn);
+
+    s->base.err = (uint8_t)err;
+    s->base.sent_cut = true;
+    s->body.done = true;
+    pipe_cut(&s->base.in, err);
+    conn_close(conn, s->base.head_sent);
+    s->base.events->on_reset(&s->base);
+}
+
+void server_body_failed(struct h1_conn *conn, enum err err)
+{
+    struct h1_stream *s = conn->stream;
+
+    if (err == ERR_CLIENT_RESET || s->base.tunnel) {
+        server_failed(conn, err);
+        return;
+    }
+    s->body.done = s->body.broken = true;
+    s->body_due_ms = 0;
+    s->base.keep_alive = false;
+    pipe_cut(&s->base.in, err);
+    s->base.events->on_body(&s->base);
+}
+
+/* ---- requests ---- */
+
+/* There is not even memory for a stream: said from static text. */
+static void answer_without_memory(struct h1_conn *conn)
+{
+    static const char answer[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    struct iovec iov = { (char *)answer, sizeof(answer) - 1 };
+
+    (void)transport_sendv(&conn->transport, &iov, 1, false); /* closed whether it goes or not */
+    begin_lingering(conn);
+}
+
+static struct h1_stream *new_stream(struct h1_conn *conn)
+{
+    struct arena *arena = arena_new(conn_memory(conn), ARENA_LIMIT_DEFAULT);
+    struct h1_stream *s = arena ? arena_zalloc(arena, sizeof(*s)) : NULL;
+
+    if (s == NULL) {
+        arena_free(arena);
+        return NULL;
+    }
+    conn_attach(conn, s, arena);
+    s->peer = conn->server.peer;
+    s->local = conn->server.local;
+    s->base.ops = &server_ops;
+    s->base.local = &s->local;
+    s->base.secure = conn->transport.ops != &transport_tcp;
+    conn->requests++;
+    conn->blank_lines = 0;
+    conn_wait_for(conn, WAIT_NOTHING, 0);
+    return s;
+}
+
+/* Undoes new_stream. */
+static void drop_stream(struct h1_conn *conn)
+{
+    struct h1_stream *s = conn_detach(conn);
+
+    pipe_done(&s->base.in);
+    arena_free(s->base.arena);
+}
+
+/* The request is answered with an error and is the connection's last. */
+static void tell_bad_request(struct h1_conn *conn, struct h1_stream *s, struct message *message, enum err err)
+{
+    s->base.head = message;
+    s->base.keep_alive = false;
+    s->method = message->method;
+    s->body = (struct h1_body){ .done = true, .broken = true };
+    pipe_finish(&s->base.in, NULL);
+    kept_drop(conn);
+    conn->server.host->on_request(conn->server.host, &s->base, err);
+}
+
+/* Without a head that could be parsed. */
+static void refuse(struct h1_conn *conn, enum err err)
+{
+    struct h1_stream *s = new_stream(conn);
+    struct message *message = s ? arena_zalloc(s->base.arena, sizeof(*message)) : NULL;
+
+    if (message == NULL) {
+        if (s)
+            drop_stream(conn);
+        answer_without_memory(conn);
+        return;
+    }
+    message->version = HTTP_1_1;
+    message->body_length = BODY_NONE;
+    s->base.bytes_in = kept_bytes(conn).len;
+    tell_bad_request(conn, s, message, err);
+}
+
+static bool may_serve_more(const struct h1_conn *conn)
+{
+    uint32_t max = conn->limits->requests_max;
+
+    return !conn->draining && !conn->server.host->draining && (max == 0 || conn->requests < max);
+}
+
+static void begin_request(struct h1_conn *conn, struct h1_stream *s, const struct h1_head *head, struct slice bytes,
+                          size_t head_len)
+{
+    struct stream_host *host = conn->server.host;
+    struct message *message = head->message;
+
+    s->base.head = message;
+    s->base.keep_alive = head->keep_alive && may_serve_more(conn);
+    s->method = message->method;
+    s->asked_upgrade = head->wants_upgrade;
+    s->expects = message->expect_continue;
+    body_init(&s->body, head, message);
+    bool has_body = !s->body.done;
+    if (!has_body)
+        pipe_finish(&s->base.in, NULL);
+    int err = conn_took_head(conn, bytes, head_len);
+    bool progress = s->base.in.bytes > 0 || (has_body && s->body.done);
+    if (progress)
+        s->expects = false;
+    host->on_request(host, &s->base, ERR_NONE);
+    if (err) {
+        server_body_failed(conn, (enum err)-err);
+        return;
+    }
+    if (progress)
+        s->base.events->on_body(&s->base);
+    stream_await_body(s, true);
+    if (!s->body.done && conn_can(conn, IO_READABLE))
+        conn_read_later(conn); /* behind the exchange's first run, which may allow splicing */
+}
+
+static void take_request(struct h1_conn *conn, struct slice bytes, size_t head_len)
+{
+    struct h1_stream *s = new_stream(conn);
+    struct h1_head head = { 0 };
+    int err = -ERR_MEMORY;
+
+    if (s) {
+        struct slice text = arena_copy(s->base.arena, slice_make(bytes.at, head_len));
+        struct h1_rules rules = {
+            .secure_scheme = s->base.secure ? "https" : "http",
+            .target_bytes_max = conn->limits->target_bytes_max,
+            .fields_max = conn->limits->fields_max,
+            .underscores_ok = conn->limits->underscores_ok,
+        };
+        if (text.at)
+            err = h1_parse_request(s->base.arena, text, &rules, &head);
+    }
+    if (err == 0) {
+        begin_request(conn, s, &head, bytes, head_len);
+    } else if (err == -ERR_MEMORY) {
+        if (s)
+            drop_stream(conn);
+        answer_without_memory(conn);
+    } else {
+        s->base.bytes_in = head_len;
+        tell_bad_request(conn, s, head.message, (enum err)-err);
+    }
+}
+
+static void read_request(struct h1_conn *conn)
+{
+    struct slice bytes = SLICE_EMPTY;
+    size_t len = 0;
+
+    switch (conn_next_head(conn, &bytes, &len)) {
+    case NEXT_HEAD:
+        take_request(conn, bytes, len);
+        return;
+    case NEXT_WAIT:
+        if (conn->kept && conn->wait != WAIT_HEAD)
+            conn_wait_for(conn, WAIT_HEAD, conn->limits->head_timeout_ms);
+        return;
+    case NEXT_TOO_LARGE:
+        len = MIN(bytes.len, (size_t)conn->limits->head_bytes_max);
+        refuse(conn, memchr(bytes.at, '\n', len) ? ERR_HEAD_TOO_LARGE : ERR_TARGET_TOO_LONG);
+        return;
+    case NEXT_MEMORY:
+        answer_without_memory(conn);
+        return;
+    default: /* the client went away between requests, or within a head that no one can answer */
+        conn_close(conn, false);
+    }
+}
+
+/* ---- what is read besides requests ---- */
+
+/* A hang-up while the response is being made: did the client only end its half, or is it gone? */
+static void look_behind_request(struct h1_conn *conn)
+{
+    struct slice bytes;
+
+    if (!conn_can(conn, IO_HANGUP) || !conn_can(conn, IO_READABLE) || kept_bytes(conn).len >= READ_BYTES)
+        return;
+    bool was_kept = conn->kept != NULL;
+    switch (conn_read_bytes(conn, &bytes)) {
+    case NEXT_HEAD:
+        if (was_kept || kept_store(conn, bytes) == 0)
+            return;
+        break;
+    case NEXT_LOST:
+        break;
+    default:
+        return;
+    }
+    server_failed(conn, ERR_CLIENT_RESET);
+}
+
+static void next_request(struct h1_conn *conn)
+{
+    conn_wait_for(conn, WAIT_IDLE, conn->limits->keep_alive_ms);
+    conn_rearm(conn);
+    if (conn->kept == NULL && !conn_can(conn, IO_READABLE))
+        return;
+    if ((conn->requests & (REQUESTS_A_TURN - 1)) == 0)
+        loop_again(conn_loop(conn), &conn->transport.io);
+    else
+        conn_read_later(conn);
+}
+
+static void end_drain(struct h1_conn *conn)
+{
+    memory_put(conn_memory(conn), conn->server.drain, sizeof(*conn->server.drain));
+    conn->server.drain = NULL;
+}
+
+/* The rest of a body behind its response. */
+static void drain(struct h1_conn *conn)
+{
+    struct h1_drain *rest = conn->server.drain;
+    int result = conn_read_drain(conn, &rest->body, &rest->left);
+
+    if (result == 0)
+        return;
+    end_drain(conn);
+    if (result < 0)
+        begin_lingering(conn);
+    else
+        next_request(conn);
+}
+
+static void discard_body(struct h1_conn *conn, struct h1_stream *s)
+{
+    int result = conn_read_drain(conn, &s->body, &s->drain_left);
+
+    if (result == -ERR_CLIENT_RESET) {
+        server_failed(conn, ERR_CLIENT_RESET);
+    } else if (result < 0) {
+        s->body.done = s->body.broken = true;
+        s->base.keep_alive = false;
+    }
+}
+
+void server_on_read(struct h1_conn *conn)
+{
+    struct h1_stream *s = conn->stream;
+
+    if (conn->state == H1_LINGERING)
+        linger(conn);
+    else if (conn->server.drain)
+        drain(conn);
+    else if (s == NULL)
+        read_request(conn);
+    else if (s->body.done)
+        look_behind_request(conn);
+    else if (s->discard)
+        discard_body(conn, s);
+    else
+        conn_read_body(conn);
+}
+
+static void server_on_ready(struct io *io)
+{
+    struct h1_conn *conn = container_of(io, struct h1_conn, transport.io);
+    struct h1_stream *s = conn->stream;
+
+    MAGIC_CHECK(conn, H1_MAGIC);
+    if (s && (s->out.bytes > 0 || s->want_room) && conn_can(conn, IO_WRITABLE))
+        conn_flush(conn);
+    if (conn->state != H1_CLOSED)
+        server_on_read(conn);
+    conn_rearm(conn);
+}
+
+void server_on_due(struct h1_conn *conn)
+{
+    if (conn->wait == WAIT_HEAD && conn->kept)
+        refuse(conn, ERR_HEAD_TIMEOUT);
+    else
+        conn_close(conn, conn->wait == WAIT_DRAIN);
+}
+
+/* ---- responses ---- */
+
+/* Value of Date, made once a second and thread. */
+static struct slice date_now(const struct loop *loop)
+{
+    enum { NS_PER_S = 1000000000 };
+    static _Thread_local uint64_t second = UINT64_MAX;
+    static _Thread_local char text[HTTP_DATE_LEN];
+
+    if (loop->wall_ns / NS_PER_S != second) {
+        second = loop->wall_ns / NS_PER_S;
+        clock_http_date(loop->wall_ns, text);
+    }
+    return slice_make(text, sizeof(text));
+}
+
+static bool makes_tunnel(const struct h1_stream *s, const struct message *head)
+{
+    if (s->method == METHOD_CONNECT)
+        return head->status >= 200 && head->status < 300;
+    return head->status == 101 && s->asked_upgrade;
+}
+
+/* RFC 9112 6.3, from the other side: how the body is framed. */
+static int choose_framing(struct h1_stream *s, const struct message *head, bool end, struct h1_framing *framing)
+{
+    int64_t length = head->body_length;
+    bool is_head = s->method == METHOD_HEAD;
+
+    if (!status_has_body(head->status, s->method)) {
+        s->out_kind = KIND_NONE;
+        framing->length_is_metadata = is_head || head->status == 304;
+        if (is_head && length >= 0 && status_has_body(head->status, METHOD_GET) &&
+            fields_find(&head->fields, FIELD_CONTENT_LENGTH) == NULL)
+            framing->content_length = length;
+    } else if (length > 0) {
+        if (end)
+            return -ERR_INTERNAL;
+        s->out_kind = KIND_LENGTH;
+        s->owed = framing->content_length = length;
+    } else if (length != BODY_UNKNOWN || end) {
+        s->out_kind = KIND_LENGTH;
+        s->owed = framing->content_length = 0;
+    } else if (s->base.head->version == HTTP_1_0) {
+        s->out_kind = KIND_CLOSE;
+        s->base.keep_alive = false;
+    } else {
+        s->out_kind = KIND_CHUNKED;
+        framing->chunked = true;
+    }
+    return 0;
+}
+
+static void choose_connection(struct h1_stream *s, const struct message *head, struct h1_framing *framing)
+{
+    struct h1_conn *conn = s->conn;
+
+    /* A client told to wait may never send the body it announced; behind a refused CONNECT may stand what was meant for the tunnel. */
+    if (!may_serve_more(conn) || s->expects || s->method == METHOD_CONNECT)
+        s->base.keep_alive = false;
+    if (head->status == 101 || head->status == 426)
+        framing->upgrade = head->upgrade;
+    framing->close = !s->base.keep_alive;
+    framing->keep_alive = s->base.keep_alive && s->base.head->version == HTTP_1_0;
+}
+
+static int server_send_head(struct stream *stream, const struct message *head, bool end)
+{
+    struct h1_stream *s = h1_stream_of(stream);
+    struct h1_framing framing = { .content_length = -1 };
+    bool tunnel = makes_tunnel(s, head);
+
+    ENSURE(!stream->head_sent);
+    if (s->conn == NULL || stream->sent_cut)
+        return -ERR_CLIENT_CLOSED;
+    if ((head->status < 200 && !tunnel) || (tunnel && !s->body.done))
+        return -ERR_INTERNAL;
+    int err = choose_framing(s, head, end && !tunnel, &framing);
+    if (err)
+        return err;
+    choose_connection(s, head, &framing);
+    if (tunnel)
+        framing.close = framing.keep_alive = false;
+    uint32_t before = s->out.bytes;
+    err = h1_write_response(&s->out, head, &framing, date_now(conn_loop(s->conn)));
+    if (err) {
+        if (err == -ERR_MEMORY)
+            stream_unwrite(s, before);
+        return err;
+    }
+    stream->head_sent = true;
+    if (tunnel) {
+        stream_become_tunnel(s);
+        if (s->conn->kept || conn_can(s->conn, IO_READABLE))
+            conn_read_later(s->conn);
+    } else if (end) {
+        stream->end_sent = true;
+    }
+    conn_flush_later(s->conn);
+    return 0;
+}
+
+static int server_send_interim(struct stream *stream, const struct message *head)
+{
+    struct h1_stream *s = h1_stream_of(stream);
+    struct h1_framing framing = { .content_length = -1 };
+
+    ENSURE(!stream->head_sent && head->status >= 100 && head->status < 200 && head->status != 101);
+    if (s->conn == NULL || stream->sent_cut)
+        return -ERR_CLIENT_CLOSED;
+    if (stream->head->version == HTTP_1_0)
+        return 0;
+    uint32_t before = s->out.bytes;
+    int err = h1_write_response(&s->out, head, &framing, SLICE_EMPTY);
+    if (err) {
+        if (err == -ERR_MEMORY)
+            stream_unwrite(s, before);
+        return err;
+    }
+    if (head->status == 100 && s->expects) {
+        s->expects = false;
+        stream_await_body(s, true);
+        conn_rearm(s->conn);
+    }
+    conn_flush_later(s->conn);
+    return 0;
+}
+
+static void server_read_more(struct stream *stream)
+{
+    struct h1_stream *s = h1_stream_of(stream);
+    struct h1_conn *conn = s->conn;
+
+    if (conn == NULL || s->body.done || s->discard)
+        return;
+    if (conn->kept || conn_can(conn, IO_READABLE))
+        conn_read_later(conn);
+    stream_await_body(s, false);
+    conn_rearm(conn);
+}
+
+/* What is left of the body is too much to be worth the connection, or has no end. */
+static bool is_too_much(const struct h1_body *body, uint64_t max)
+{
+    return body->kind == KIND_TUNNEL || (body->kind == KIND_LENGTH && body->left > max);
+}
+
+static void server_stop_reading(struct stream *stream)
+{
+    struct h1_stream *s = h1_stream_of(stream);
+    struct h1_conn *conn = s->conn;
+
+    if (conn == NULL || s->body.done || s->discard)
+        return;
+    s->discard = true;
+    s->body_due_ms = 0;
+    s->drain_left = conn->limits->drain_bytes_max;
+    if (is_too_much(&s->body, s->drain_left)) {
+        s->body.done = s->body.broken = true;
+        stream->keep_alive = false;
+    } else if (conn->kept || conn_can(conn, IO_READABLE)) {
+        conn_read_later(conn);
+    }
+}
+
+static void server_reset(struct stream *stream, enum err err)
+{
+    struct h1_stream *s = h1_stream_of(stream);
+    struct h1_conn *conn = s->conn;
+    bool cuts = stream->head_sent && (!stream->end_sent || s->out.bytes > 0);
+
+    pipe_done(&stream->in);
+    pipe_done(&s->out);
+    stream->err = (uint8_t)err;
+    if (conn == NULL)
+        return;
+    conn_detach(conn);
+    conn_close(conn, cuts);
+}
+
+/* The response is out, the request is not in. */
+static void begin_drain(struct h1_conn *conn, const struct h1_stream *s)
+{
+    uint64_t left = s->discard ? s->drain_left : conn->limits->drain_bytes_max;
+    struct h1_drain *rest = is_too_much(&s->body, left) ? NULL : memory_get(conn_memory(conn), sizeof(*rest));
+
+    if (rest == NULL) {
+        begin_lingering(conn);
+        return;
+    }
+    *rest = (struct h1_drain){ s->body, left };
+    conn->server.drain = rest;
+    conn_wait_for(conn, WAIT_DRAIN, conn->limits->linger_ms);
+    conn_rearm(conn);
+    if (conn->kept || conn_can(conn, IO_READABLE))
+        conn_read_later(conn);
+}
+
+static void server_release(struct stream *stream)
+{
+    struct h1_stream *s = h1_stream_of(stream);
+    struct h1_conn *conn = s->conn;
+
+    if (conn == NULL || !stream->end_sent || s->out.bytes > 0 || stream->sent_cut) {
+        server_reset(stream, stream->err);
+        return;
+    }
+    pipe_done(&stream->in);
+    pipe_done(&s->out);
+    conn_detach(conn);
+    if (stream->tunnel)
+        conn_close(conn, false);
+    else if (!stream->keep_alive)
+        finish(conn, !s->body.done || s->body.broken);
+    else if (!s->body.done)
+        begin_drain(conn, s);
+    else
+        next_request(conn);
+}
+
+static const struct stream_ops server_ops = {
+    .send_head = server_send_head,
+    .send_interim = server_send_interim,
+    .send_body = h1_send_body,
+    .read_more = server_read_more,
+    .reset = server_reset,
+    .release = server_release,
+    .stop_reading = server_stop_reading,
+};

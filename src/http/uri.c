@@ -1,0 +1,217 @@
+/*
+ * URI pieces (RFC 3986).  Nothing is allocated when nothing changes, which is the usual case: most paths have neither an
+ * escape nor a dot segment.
+ *
+ * Normalising must not make two readers disagree: only escapes of unreserved characters are decoded, so "%2F" and "/" stay
+ * different, and dot segments are looked for after that, so "%2e%2e" climbs as ".." does.
+ */
+#include "http/uri.h"
+
+#include "base/arena.h"
+#include "base/assert.h"
+#include "http/chars.h"
+#include "net/address.h"
+
+enum { PORT_DIGITS_MAX = 5, PORT_MAX = 65535 };
+
+/* The byte an escape at `at` stands for, or -1 when it is none. */
+static int escape_value(const char *at, const char *end)
+{
+    if (end - at < 3 || !char_is(at[1], CHAR_HEX) || !char_is(at[2], CHAR_HEX))
+        return -1;
+    return (int)(char_hex(at[1]) << 4 | char_hex(at[2]));
+}
+
+static bool needs_normalising(struct slice path)
+{
+    for (size_t i = 0; i < path.len; i++) {
+        if (path.at[i] == '%' || (path.at[i] == '/' && i + 1 < path.len && path.at[i + 1] == '.'))
+            return true;
+    }
+    return false;
+}
+
+/* Decodes escapes of unreserved characters and upper-cases the others: never longer than before. Returns the new length or -ERR_BAD_TARGET. */
+static ptrdiff_t normalise_escapes(struct slice path, char *to)
+{
+    static const char digits[] = "0123456789ABCDEF";
+    const char *end = path.at + path.len;
+    char *out = to;
+
+    for (const char *at = path.at; at < end; at++) {
+        if (*at != '%') {
+            *out++ = *at;
+            continue;
+        }
+        int value = escape_value(at, end);
+        if (value <= 0)
+            return -ERR_BAD_TARGET;
+        if (char_is((char)value, CHAR_UNRESERVED)) {
+            *out++ = (char)value;
+        } else {
+            *out++ = '%';
+            *out++ = digits[value >> 4];
+            *out++ = digits[value & 15];
+        }
+        at += 2;
+    }
+    return out - to;
+}
+
+/* RFC 3986 5.2.4, in place. Returns the new length, or -ERR_BAD_TARGET when the path climbs above the root. */
+static ptrdiff_t remove_dot_segments(char *path, size_t len)
+{
+    char *out = path;
+    const char *at = path, *end = path + len;
+
+    while (at < end) { /* *at is the "/" in front of a segment */
+        const char *segment = at + 1;
+        const char *next = memchr(segment, '/', (size_t)(end - segment));
+        if (next == NULL)
+            next = end;
+        size_t segment_len = (size_t)(next - segment);
+        bool dot = segment_len == 1 && segment[0] == '.';
+        bool dot_dot = segment_len == 2 && segment[0] == '.' && segment[1] == '.';
+        if (!dot && !dot_dot) {
+            memmove(out, at, segment_len + 1);
+            out += segment_len + 1;
+        } else {
+            if (dot_dot) {
+                if (out == path)
+                    return -ERR_BAD_TARGET;
+                while (*--out != '/')
+                    continue;
+            }
+            if (next == end)
+                *out++ = '/'; /* what is left names a directory */
+        }
+        at = next;
+    }
+    return out - path;
+}
+
+int uri_normalise(struct arena *arena, struct slice path, struct slice *ret_path)
+{
+    *ret_path = path;
+    if (path.len == 0 || path.at[0] != '/' || !needs_normalising(path))
+        return 0;
+    char *copy = arena_alloc(arena, path.len);
+    if (copy == NULL)
+        return -ERR_MEMORY;
+    ptrdiff_t len = normalise_escapes(path, copy);
+    if (len >= 0)
+        len = remove_dot_segments(copy, (size_t)len);
+    if (len < 0)
+        return (int)len;
+    *ret_path = slice_make(copy, (size_t)len);
+    return 0;
+}
+
+int uri_decode(struct arena *arena, struct slice text, struct slice *ret_text)
+{
+    const char *end = text.at + text.len;
+
+    *ret_text = text;
+    if (slice_find(text, '%') < 0)
+        return 0;
+    char *copy = arena_alloc(arena, text.len);
+    if (copy == NULL)
+        return -ERR_MEMORY;
+    char *out = copy;
+    for (const char *at = text.at; at < end; at++) {
+        if (*at != '%') {
+            *out++ = *at;
+            continue;
+        }
+        int value = escape_value(at, end);
+        if (value < 0)
+            return -ERR_BAD_TARGET;
+        *out++ = (char)value;
+        at += 2;
+    }
+    *ret_text = slice_make(copy, (size_t)(out - copy));
+    return 0;
+}
+
+bool uri_next_param(struct slice *rest, struct slice *ret_name, struct slice *ret_value)
+{
+    struct slice param;
+
+    do {
+        param = slice_cut(rest, '&');
+        if (param.at == NULL)
+            return false;
+    } while (param.len == 0);
+    *ret_name = slice_cut(&param, '=');
+    *ret_value = param.at ? param : slice_make("", 0);
+    return true;
+}
+
+static int parse_port(struct slice digits, uint16_t *ret_port)
+{
+    unsigned port = 0;
+
+    if (digits.len > PORT_DIGITS_MAX)
+        return -ERR_BAD_TARGET;
+    for (size_t i = 0; i < digits.len; i++) {
+        if (!char_is(digits.at[i], CHAR_DIGIT))
+            return -ERR_BAD_TARGET;
+        port = port * 10 + (unsigned)(digits.at[i] - '0');
+    }
+    if (port > PORT_MAX || (port == 0 && digits.len > 0))
+        return -ERR_BAD_TARGET;
+    *ret_port = (uint16_t)port;
+    return 0;
+}
+
+static bool is_reg_name(struct slice host)
+{
+    const char *end = host.at + host.len;
+
+    for (const char *at = host.at; at < end; at++) {
+        if (!char_is(*at, CHAR_REG_NAME) || (*at == '%' && escape_value(at, end) <= 0))
+            return false;
+    }
+    return host.len > 0;
+}
+
+int uri_parse_authority(struct slice authority, struct slice *ret_host, uint16_t *ret_port)
+{
+    size_t host_len;
+
+    *ret_port = 0;
+    if (authority.len > 0 && authority.at[0] == '[') {
+        ptrdiff_t close = slice_find(authority, ']');
+        struct address address;
+        if (close < 0 || slice_find(authority, '%') >= 0)
+            return -ERR_BAD_TARGET; /* zones mean something on one machine only (RFC 9110 4.2) */
+        if (address_parse_ip(slice_make(authority.at + 1, (size_t)close - 1), &address) < 0 ||
+            address.family != AF_INET6)
+            return -ERR_BAD_TARGET;
+        host_len = (size_t)close + 1;
+    } else {
+        ptrdiff_t colon = slice_find(authority, ':');
+        host_len = colon < 0 ? authority.len : (size_t)colon;
+        if (!is_reg_name(slice_make(authority.at, host_len)))
+            return -ERR_BAD_TARGET;
+    }
+    *ret_host = slice_make(authority.at, host_len);
+    if (host_len == authority.len)
+        return 0;
+    if (authority.at[host_len] != ':')
+        return -ERR_BAD_TARGET;
+    return parse_port(slice_make(authority.at + host_len + 1, authority.len - host_len - 1), ret_port);
+}
+
+bool uri_target_valid(struct slice target)
+{
+    const char *at = target.at, *end = target.at + target.len;
+
+    while (at < end && char_is(*at, CHAR_PATH))
+        at++;
+    if (at < end && *at == '?') {
+        while (at < end && char_is(*at, CHAR_QUERY))
+            at++;
+    }
+    return at == end;
+}
