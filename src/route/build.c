@@ -34,7 +34,7 @@ static void point_at_run(struct router *router, const struct placement *p, uint3
     case PLACE_EXACT:
     case PLACE_REST:
     case PLACE_PREFIX:
-        router->trie.nodes[p->node].routes[p->kind] = run;
+        trie_node(&router->trie, p->node)->routes[p->kind] = run;
         break;
     case PLACE_REGEX:
         router->hosts.hosts[p->host].regexes = run;

@@ -40,6 +40,8 @@ struct search {
     struct span spans[PATTERN_CAPTURES_MAX];
 };
 
+static bool walk(struct search *s, uint32_t node, size_t at, unsigned captured);
+
 static bool conditions_hold(struct search *s, const struct route *route)
 {
     for (unsigned i = 0; i < route->condition_count; i++) {
@@ -88,23 +90,12 @@ static bool take(struct search *s, uint32_t run)
     return s->found || s->err;
 }
 
-/* From `node`, whose segments have been matched, at the segment that begins at `at`; past the path's length none is left. True when the search is over. */
-static bool walk(struct search *s, uint32_t node, size_t at, unsigned captured)
+/* What is left where no literal child leads on: a parameter, the remainder, a prefix. */
+static bool walk_on(struct search *s, const struct trie_node *n, size_t at, unsigned captured)
 {
-    const struct trie *trie = &s->router->trie;
-    const struct trie_node *n = &trie->nodes[node];
-
-    s->span_count = captured;
-    if (at > s->path.len)
-        return take(s, n->routes[TRIE_EXACT]) || take(s, n->routes[TRIE_PREFIX]);
-    const char *text = s->path.at + at;
-    if (n->child != NODE_NONE || n->param != NODE_NONE) {
-        const char *slash = memchr(text, '/', s->path.len - at);
-        size_t len = slash ? (size_t)(slash - text) : s->path.len - at;
-        uint32_t child = trie_child(trie, node, slice_make(text, len));
-        if (child != NODE_NONE && walk(s, child, at + len + 1, captured))
-            return true;
-        if (n->param != NODE_NONE && len > 0) {
+    if (n->param != NODE_NONE) {
+        size_t len = trie_segment_len(s->path.at + at, s->path.at + s->path.len);
+        if (len > 0) {
             s->spans[captured] = (struct span){ at, at + len };
             if (walk(s, n->param, at + len + 1, captured + 1))
                 return true;
@@ -118,6 +109,27 @@ static bool walk(struct search *s, uint32_t node, size_t at, unsigned captured)
     }
     s->span_count = captured;
     return take(s, n->routes[TRIE_PREFIX]);
+}
+
+/* From `node`, whose segments have been matched, at the segment that begins at `at`; past the path's length none is left. True when the search is over. */
+static bool walk(struct search *s, uint32_t node, size_t at, unsigned captured)
+{
+    const struct trie *trie = &s->router->trie;
+    for (;;) {
+        const struct trie_node *n = trie_node(trie, node);
+        size_t len;
+        if (at > s->path.len) {
+            s->span_count = captured;
+            return take(s, n->routes[TRIE_EXACT]) || take(s, n->routes[TRIE_PREFIX]);
+        }
+        uint32_t child = trie_step(trie, node, s->path.at + at, s->path.at + s->path.len, &len);
+        if (child == NODE_NONE)
+            return walk_on(s, n, at, captured);
+        if (n->param != NODE_NONE || n->routes[TRIE_REST] != 0 || n->routes[TRIE_PREFIX] != 0)
+            return walk(s, child, at + len + 1, captured) || walk_on(s, n, at, captured);
+        node = child; /* nothing to come back for */
+        at += len + 1;
+    }
 }
 
 static void keep_groups(struct search *s, const struct route *route, const size_t *spans)
@@ -251,6 +263,9 @@ static int find_path(const struct message *request, struct arena *arena, struct 
     *ret_path = SLICE_EMPTY;
     if (path.len == 0 || path.at[0] != '/')
         return 0; /* "*", or CONNECT: for routes without a path alone */
+    *ret_path = path;
+    if (slice_find(path, '%') < 0 && slice_find(path, '.') < 0)
+        return 0; /* nothing to normalise: told faster than by looking at each byte */
     return uri_normalise(arena, path, ret_path);
 }
 

@@ -43,10 +43,10 @@ static int read_pattern(struct reading *r, const char *text)
     }
     rest.at++;
     rest.len--;
-    if (!r->captures_ok && rest.len > 0 && rest.at[rest.len - 1] == '/')
-        rest.len--;
     if (!r->captures_ok && rest.len == 0)
         return 0;
+    if (!r->captures_ok && rest.len > 1 && rest.at[rest.len - 1] == '/')
+        rest.len--;
     for (;;) {
         ptrdiff_t slash = slice_find(rest, '/');
         struct slice segment = slash < 0 ? rest : slice_make(rest.at, (size_t)slash);
@@ -160,7 +160,7 @@ static int normalise_literal(struct reading *r, struct slice segment, struct sli
 static int read_literal(struct reading *r, struct slice segment, bool last)
 {
     struct slice text;
-    if (segment.len == 0 && !last) {
+    if (segment.len == 0 && !(last && r->captures_ok)) {
         conf_error(r->conf, r->node, "a path pattern has no empty segments (`//`)");
         return -1;
     }

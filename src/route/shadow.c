@@ -111,7 +111,7 @@ static void audit_prefixes(struct audit *audit, const struct trie_node *node)
 static void audit_regexes(struct audit *audit, const struct host *host, const struct route_entry *entries)
 {
     const struct router *router = audit->router;
-    const struct trie_node *root = &router->trie.nodes[host->root];
+    const struct trie_node *root = trie_node(&router->trie, host->root);
     if (host->regexes == 0)
         return;
     for (const struct route *r = &router->routes[host->regexes];; r++) {
@@ -149,8 +149,8 @@ void router_warn_unreachable(const struct router *router, struct conf *conf, con
         return;
     audit.alive = mem_must(count * sizeof(*audit.alive));
     audit.by = mem_must(count * sizeof(const struct route *));
-    for (uint32_t i = 1; i < router->trie.node_count; i++) {
-        const struct trie_node *node = &router->trie.nodes[i];
+    for (uint32_t n = trie_next(&router->trie, NODE_NONE); n != NODE_NONE; n = trie_next(&router->trie, n)) {
+        const struct trie_node *node = trie_node(&router->trie, n);
         audit_run(&audit, node->routes[TRIE_EXACT]);
         audit_run(&audit, node->routes[TRIE_REST]);
         audit_prefixes(&audit, node);

@@ -1,80 +1,138 @@
 /*
  * The tree of path segments.  The table of children is open-addressed with linear probing, at most half full; a slot keeps the hash, so that a
- * foreign slot is passed without touching its node.  Only the configuration fills it, so its hash needs no secret.
+ * foreign slot is passed without touching its node.  Only the configuration fills it, so its hash needs no secret, only speed: segments are
+ * short, and each is hashed with one or two multiplications.
  */
 #include "route/trie.h"
 
 #include "base/assert.h"
-#include "base/hash.h"
 #include "base/sys.h"
 
-_Static_assert(sizeof(struct trie_node) == 32, "two nodes a cache line");
+enum { CACHE_LINE = 64, UNITS_FIRST = CACHE_LINE / NODE_UNIT }; /* node 0 is no node, and the first real one begins a line */
 
+static uint64_t load8(const char *at)
+{
+    uint64_t word;
+    memcpy(&word, at, sizeof(word));
+    return word;
+}
+
+static uint64_t load4(const char *at)
+{
+    uint32_t word;
+    memcpy(&word, at, sizeof(word));
+    return word;
+}
+
+static uint64_t fold(uint64_t a, uint64_t b)
+{
+    unsigned __int128 product = (unsigned __int128)a * b;
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+/* Reads overlap instead of looping over a rest. */
 static uint32_t edge_hash(uint32_t parent, struct slice text)
 {
-    return (uint32_t)hash_stable(text, parent);
+    const uint64_t odd = 0x9e3779b97f4a7c15ull, other = 0xd1b54a32d192ed03ull;
+    const char *at = text.at, *end = text.at + text.len;
+    uint64_t a = 0, b = 0, h = (parent + text.len * 0x100000001ull) * odd;
+    for (; end - at > 16; at += 16)
+        h = fold(load8(at) ^ h, load8(at + 8) ^ other);
+    if (text.len >= 8) {
+        a = load8(end - at >= 8 ? at : end - 8);
+        b = load8(end - 8);
+    } else if (text.len >= 4) {
+        a = load4(at);
+        b = load4(end - 4);
+    } else if (text.len > 0) {
+        a = (unsigned char)at[0] | (uint64_t)(unsigned char)at[text.len / 2] << 8 | (uint64_t)(unsigned char)end[-1] << 16;
+    }
+    return (uint32_t)(fold(a ^ h, b ^ other) >> 16);
 }
 
-static bool node_is(const struct trie *trie, uint32_t index, uint32_t parent, struct slice text)
+static bool node_is(const struct trie *trie, uint32_t node, uint32_t parent, struct slice text)
 {
-    const struct trie_node *n = &trie->nodes[index];
-    return n->len == text.len && n->parent == parent && memcmp(trie->text + n->text, text.at, text.len) == 0;
+    const struct trie_node *n = trie_node(trie, node);
+    return n->len == text.len && n->parent == parent && memcmp(n->text, text.at, text.len) == 0;
 }
 
-uint32_t trie_child(const struct trie *trie, uint32_t node, struct slice text)
+static uint32_t find_edge(const struct trie *trie, uint32_t parent, struct slice text)
 {
-    uint32_t child = trie->nodes[node].child;
-    if (child == NODE_NONE)
-        return NODE_NONE;
-    if (child != NODE_MANY)
-        return node_is(trie, child, node, text) ? child : NODE_NONE;
-    uint32_t hash = edge_hash(node, text);
+    uint32_t hash = edge_hash(parent, text);
     for (uint32_t i = hash;; i++) {
         const struct trie_slot *slot = &trie->slots[i & trie->slot_mask];
-        if (slot->node == NODE_NONE || (slot->hash == hash && node_is(trie, slot->node, node, text)))
+        if (slot->node == NODE_NONE || (slot->hash == hash && node_is(trie, slot->node, parent, text)))
             return slot->node;
     }
 }
 
+uint32_t trie_step(const struct trie *trie, uint32_t node, const char *at, const char *end, size_t *ret_len)
+{
+    uint32_t child = trie_node(trie, node)->child;
+    if (child == NODE_NONE)
+        return NODE_NONE;
+    if (child == NODE_MANY) {
+        *ret_len = trie_segment_len(at, end);
+        return find_edge(trie, node, slice_make(at, *ret_len));
+    }
+    const struct trie_node *n = trie_node(trie, child);
+    *ret_len = n->len;
+    if ((size_t)(end - at) < n->len || memcmp(n->text, at, n->len) != 0)
+        return NODE_NONE;
+    return at + n->len == end || at[n->len] == '/' ? child : NODE_NONE;
+}
+
+/* A buffer of at least that many units, with what the old one holds. */
+static void grow(struct trie *trie, size_t units)
+{
+    size_t size = MAX((size_t)trie->size * 2, units);
+    ENSURE(size < NODE_MANY);
+    char *memory = mem_must(size * NODE_UNIT + CACHE_LINE);
+    char *buffer = memory + (CACHE_LINE - (uintptr_t)memory % CACHE_LINE);
+    if (trie->used > 0)
+        memcpy(buffer, trie->buffer, (size_t)trie->used * NODE_UNIT);
+    mem_free(trie->memory);
+    trie->memory = memory;
+    trie->buffer = buffer;
+    trie->size = (uint32_t)size;
+}
+
 void trie_init(struct trie *trie)
 {
-    *trie = (struct trie){ .node_count = 1, .node_size = 64, .slot_mask = 63, .text_size = 1024 };
-    trie->nodes = mem_must(trie->node_size * sizeof(*trie->nodes));
+    *trie = (struct trie){ .slot_mask = 63 };
     trie->slots = mem_must((trie->slot_mask + 1) * sizeof(*trie->slots));
-    trie->text = mem_must(trie->text_size);
+    grow(trie, 512);
+    trie->used = UNITS_FIRST;
 }
 
 void trie_done(struct trie *trie)
 {
-    mem_free(trie->nodes);
+    mem_free(trie->memory);
     mem_free(trie->slots);
-    mem_free(trie->text);
 }
 
-/* `size` items of `each` bytes become at least `need`; the new ones are zeroed. */
-static void *grow(void *items, uint32_t *size, size_t need, size_t each)
+static uint32_t units_of(size_t len)
 {
-    if (need <= *size)
-        return items;
-    ENSURE(need < UINT32_MAX / 2);
-    size_t larger = MAX((size_t)*size * 2, need);
-    char *copy = mem_must(larger * each);
-    memcpy(copy, items, *size * each);
-    mem_free(items);
-    *size = (uint32_t)larger;
-    return copy;
+    return (uint32_t)((sizeof(struct trie_node) + len + NODE_UNIT - 1) / NODE_UNIT);
 }
 
 static uint32_t add_node(struct trie *trie, uint32_t parent, struct slice text)
 {
-    trie->nodes = grow(trie->nodes, &trie->node_size, trie->node_count + 1, sizeof(*trie->nodes));
-    trie->text = grow(trie->text, &trie->text_size, trie->text_len + text.len, 1);
-    uint32_t index = trie->node_count++;
-    trie->nodes[index] = (struct trie_node){ .text = trie->text_len, .len = (uint32_t)text.len, .parent = parent };
+    uint32_t units = units_of(text.len), node = trie->used;
+    if ((size_t)node + units > trie->size)
+        grow(trie, (size_t)node + units);
+    trie->used += units;
+    struct trie_node *n = trie_node(trie, node);
+    *n = (struct trie_node){ .len = (uint32_t)text.len, .parent = parent };
     if (text.len > 0)
-        memcpy(trie->text + trie->text_len, text.at, text.len);
-    trie->text_len += (uint32_t)text.len;
-    return index;
+        memcpy(n->text, text.at, text.len);
+    return node;
+}
+
+uint32_t trie_next(const struct trie *trie, uint32_t node)
+{
+    uint32_t next = node == NODE_NONE ? UNITS_FIRST : node + units_of(trie_node(trie, node)->len);
+    return next < trie->used ? next : NODE_NONE;
 }
 
 static void place(struct trie *trie, uint32_t hash, uint32_t node)
@@ -87,7 +145,7 @@ static void place(struct trie *trie, uint32_t hash, uint32_t node)
 
 static void add_edge(struct trie *trie, uint32_t node)
 {
-    const struct trie_node *n = &trie->nodes[node];
+    const struct trie_node *n = trie_node(trie, node);
     uint32_t size = trie->slot_mask + 1;
     if (++trie->slot_count > size / 2) {
         struct trie_slot *old = trie->slots;
@@ -98,7 +156,7 @@ static void add_edge(struct trie *trie, uint32_t node)
                 place(trie, old[i].hash, old[i].node);
         mem_free(old);
     }
-    place(trie, edge_hash(n->parent, slice_make(trie->text + n->text, n->len)), node);
+    place(trie, edge_hash(n->parent, slice_make(n->text, n->len)), node);
 }
 
 uint32_t trie_add_root(struct trie *trie)
@@ -108,29 +166,28 @@ uint32_t trie_add_root(struct trie *trie)
 
 uint32_t trie_add_literal(struct trie *trie, uint32_t node, struct slice text)
 {
-    ENSURE(node > NODE_NONE && node < trie->node_count);
-    uint32_t child = trie_child(trie, node, text);
+    ENSURE(node != NODE_NONE && node < trie->used);
+    size_t len;
+    uint32_t child = trie_step(trie, node, text.at, text.at + text.len, &len);
     if (child != NODE_NONE)
         return child;
     child = add_node(trie, node, text);
-    struct trie_node *parent = &trie->nodes[node];
-    if (parent->child == NODE_NONE) {
-        parent->child = child;
-        return child;
+    uint32_t sibling = trie_node(trie, node)->child;
+    trie_node(trie, node)->child = sibling == NODE_NONE ? child : NODE_MANY;
+    if (sibling != NODE_NONE) {
+        if (sibling != NODE_MANY)
+            add_edge(trie, sibling);
+        add_edge(trie, child);
     }
-    if (parent->child != NODE_MANY)
-        add_edge(trie, parent->child);
-    parent->child = NODE_MANY;
-    add_edge(trie, child);
     return child;
 }
 
 uint32_t trie_add_param(struct trie *trie, uint32_t node)
 {
-    ENSURE(node > NODE_NONE && node < trie->node_count);
-    if (trie->nodes[node].param == NODE_NONE) {
+    ENSURE(node != NODE_NONE && node < trie->used);
+    if (trie_node(trie, node)->param == NODE_NONE) {
         uint32_t param = add_node(trie, node, SLICE_EMPTY);
-        trie->nodes[node].param = param;
+        trie_node(trie, node)->param = param;
     }
-    return trie->nodes[node].param;
+    return trie_node(trie, node)->param;
 }

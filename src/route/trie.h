@@ -1,11 +1,12 @@
 /*
  * The tree of path segments that all hosts' patterns live in.
  *
- *      root ("a.example") -- "users" -- {id} -- "orders"        a node is 32 bytes: two to a cache line, and the nodes of one
- *                         \- "login"                            pattern lie beside each other in the order they are walked
+ *      root ("a.example") -- "users" -- {id} -- "orders"
+ *                         \- "login"
  *
- * A node with one literal child points to it.  One with more has its children in a hash table that all nodes share, keyed by parent and
- * text, so that a step costs the same with two children and with ten thousand.
+ * A node lies in one growing buffer with its text right behind it, and the nodes of one pattern lie beside each other in the order they are
+ * walked: "/users/{id}/orders" is two cache lines.  A node with one literal child points to it.  One with more has its children in a hash table
+ * that all nodes share, keyed by parent and text, so that a step costs the same with two children and with ten thousand.
  *
  * Built by the control thread, then immutable and shared by all workers.
  */
@@ -19,16 +20,17 @@
 
 enum trie_kind { TRIE_EXACT, TRIE_REST, TRIE_PREFIX, TRIE_KINDS };
 
-enum { NODE_NONE = 0 };
+/* A node is named by its place in the buffer, in units of 8 bytes. */
+enum { NODE_NONE = 0, NODE_UNIT = 8 };
 #define NODE_MANY UINT32_MAX
 
 struct trie_node {
-    uint32_t text;   /* of a literal, in trie->text */
-    uint32_t len;
-    uint32_t parent;
+    uint32_t len;    /* of text; 0 for a root and a parameter, and for the empty segment behind a last slash */
+    uint32_t parent; /* NODE_NONE: a root */
     uint32_t child;  /* literal: NODE_NONE, the only one, or NODE_MANY */
     uint32_t param;  /* NODE_NONE without */
     uint32_t routes[TRIE_KINDS]; /* the routes that end here, as the owner numbers them; 0 none */
+    char text[];
 };
 
 struct trie_slot {
@@ -37,15 +39,19 @@ struct trie_slot {
 };
 
 struct trie {
-    struct trie_node *nodes; /* [0] is no node */
+    char *buffer;  /* of nodes; begins on a cache line */
+    char *memory;  /* what it was allocated as */
+    uint32_t used, size; /* in units */
     struct trie_slot *slots;
-    char *text;
-    uint32_t node_count, node_size;
     uint32_t slot_count, slot_mask;
-    uint32_t text_len, text_size;
 };
 
-/* Control thread; without memory these abort. */
+static inline struct trie_node *trie_node(const struct trie *trie, uint32_t node)
+{
+    return (struct trie_node *)(trie->buffer + (size_t)node * NODE_UNIT);
+}
+
+/* Control thread; without memory these abort. Adding moves the nodes: pointers to them do not last. */
 void trie_init(struct trie *trie);
 void trie_done(struct trie *trie);
 uint32_t trie_add_root(struct trie *trie);
@@ -53,5 +59,14 @@ uint32_t trie_add_root(struct trie *trie);
 uint32_t trie_add_literal(struct trie *trie, uint32_t node, struct slice text);
 uint32_t trie_add_param(struct trie *trie, uint32_t node);
 
-/* The literal child of that text, or NODE_NONE. */
-uint32_t trie_child(const struct trie *trie, uint32_t node, struct slice text);
+/* The length of the segment that begins at `at`. */
+static inline size_t trie_segment_len(const char *at, const char *end)
+{
+    const char *slash = at < end ? memchr(at, '/', (size_t)(end - at)) : NULL;
+    return (size_t)((slash ? slash : end) - at);
+}
+/* The literal child whose text is the segment that begins at `at` (and its length), or NODE_NONE. */
+uint32_t trie_step(const struct trie *trie, uint32_t node, const char *at, const char *end, size_t *ret_len);
+
+/* All nodes one after the other, from NODE_NONE to NODE_NONE. */
+uint32_t trie_next(const struct trie *trie, uint32_t node);
