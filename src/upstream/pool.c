@@ -112,9 +112,7 @@ static int reuse(struct target_pool *pool, const struct opening *opening, struct
     while (!list_empty(&pool->idle)) {
         struct h1_conn *conn = h1_from_link(pool->idle.next);
         unpark(pool, conn);
-        int r = -ERR_UPSTREAM_UNSENT;
-        if (h1_is_usable(conn))
-            r = h1_open(conn, opening->arena, opening->events, opening->user, ret_stream);
+        int r = h1_open(conn, opening->arena, opening->events, opening->user, ret_stream);
         if (r == 0) {
             cell_count(&pool->owner->cell->reused);
             return 0;
@@ -123,8 +121,8 @@ static int reuse(struct target_pool *pool, const struct opening *opening, struct
             park(pool, conn);
             return r;
         }
+        ENSURE(r == -ERR_UPSTREAM_UNSENT); /* and has closed itself */
         cell_count(&pool->owner->cell->stale);
-        h1_close(conn);
     }
     return -ERR_UPSTREAM_UNSENT;
 }

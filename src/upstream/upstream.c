@@ -163,6 +163,7 @@ static uint32_t idle_share(const struct upstream_conf *conf, unsigned workers)
     return (uint32_t)MIN(share, INT32_MAX);
 }
 
+/* keep_alive_ms stays 0: the pool's one timer closes idle connections, instead of one each. */
 static struct http_limits limits_of(const struct upstream_conf *conf)
 {
     const struct upstream_timeouts *timeouts = &conf->timeouts;
@@ -173,7 +174,6 @@ static struct http_limits limits_of(const struct upstream_conf *conf)
         .splice_bytes_min = SPLICE_BYTES_MIN,
         .requests_max = (uint32_t)conf->max_requests_per_connection,
         .head_timeout_ms = (uint32_t)timeouts->response_timeout_ms,
-        .keep_alive_ms = (uint32_t)timeouts->idle_timeout_ms,
         .body_idle_ms = (uint32_t)timeouts->body_idle_timeout_ms,
         .send_idle_ms = (uint32_t)timeouts->send_idle_timeout_ms,
         .linger_ms = LINGER_MS,

@@ -293,9 +293,10 @@ static inline void call_start(struct call *call, struct upstream *upstream, unsi
     assert_int_equal(call_open(call, upstream, worker, b, false), 0);
 }
 
+/* Until it is over, or will never be: our half broke (when calls are made to fail) and the service waits for the rest. */
 static inline void call_await(struct call *call)
 {
-    turn_until(call->loop, call->ended || call->reset);
+    turn_until(call->loop, call->ended || call->reset || call->try.stream->sent_cut);
 }
 
 /* The whole of one successful call; the name of the service that answered. */
