@@ -91,11 +91,13 @@ def measure_load(bench, entry, options):
         own = server.cpu_ns() - own
         busy = core_busy_ns(bench.proxy_core) - busy
         wall = time.monotonic_ns() - wall
-        if server.process.poll() is not None:
-            raise MeasureError(f"it ended during the load: {server.log_tail()}")
+        if not server.is_unchanged():
+            raise MeasureError(f"it lost or changed its processes during the load: {server.log_tail()}")
     requests = numbers["requests"]
     if requests == 0:
         raise MeasureError(f"no request was answered: {numbers['error_names']}")
+    if numbers["cpu_ns"] == 0:
+        raise MeasureError("no processor time was booked for its processes")
     numbers["cpu_us"] = numbers["cpu_ns"] / 1e3 / requests
     numbers["busy"] = numbers["cpu_ns"] / 1e9 / numbers["seconds"]
     numbers["foreign"] = max(0.0, (busy - own) / wall)
@@ -117,6 +119,8 @@ def measure_idle(bench, entry, connections):
                 held = json.loads(load.communicate(timeout=30)[0] or "{}")
             finally:
                 load.kill()
+        if not server.is_unchanged():
+            raise MeasureError(f"it lost or changed its processes: {server.log_tail()}")
     if opened.get("open") != connections or held.get("open") != connections:
         raise MeasureError(f"of {connections} connections {opened.get('open')} were opened and {held.get('open')} "
                            f"kept: {opened.get('error_names')}")

@@ -6,6 +6,7 @@ which runs on the machine for another reason is never touched.
 """
 
 import ctypes
+import http.client
 import os
 import resource
 import signal
@@ -82,20 +83,27 @@ class Server:
         self.stop()
 
     def wait_ready(self, seconds=30.0):
-        """Wait until connections are accepted; raises StartError with the end of the log."""
+        """Wait until a request is answered; raises StartError with the end of the log.
+
+        A connection alone proves too little: the port of a program with worker processes is open before
+        the workers are there, and whoever looks for its processes then would miss the one that works.
+        """
         deadline = time.monotonic() + seconds
-        while True:
+        reason = ""
+        while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise StartError(f"{self.name} ended with status {self.process.returncode}: {self.log_tail()}")
-            with socket.socket() as probe:
-                probe.settimeout(1.0)
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    self.pids = family(self.process.pid)
-                    return
-            if time.monotonic() > deadline:
-                raise StartError(f"{self.name} does not listen after {seconds:.0f} s: {self.log_tail()}")
+            reason = ask(self.port)
+            if reason is None:
+                self.pids = family(self.process.pid)
+                return
             # Another process's bind() is no event that could be waited for.
             time.sleep(POLL_S)
+        raise StartError(f"{self.name} does not answer within {seconds:.0f} s ({reason}): {self.log_tail()}")
+
+    def is_unchanged(self):
+        """Whether it still has the processes that it had when it became ready."""
+        return self.process.poll() is None and family(self.process.pid) == self.pids
 
     def log_tail(self):
         """The last lines that the process has written."""
@@ -129,6 +137,20 @@ class Server:
             except ProcessLookupError:
                 pass
         self.process.wait()
+
+
+def ask(port):
+    """Send one request to a loopback port; returns None when it is answered with 200, or what happened."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/bytes/1")
+        response = connection.getresponse()
+        response.read()
+        return None if response.status == 200 else f"status {response.status}"
+    except (OSError, http.client.HTTPException) as error:
+        return repr(error)
+    finally:
+        connection.close()
 
 
 def family(pid):
