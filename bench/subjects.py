@@ -5,7 +5,7 @@ and kept connections on both sides, no access log, no limit on how many requests
 carry, the same four request fields added.
 
 The buffer settings of nginx are the fastest of those tried, for bodies as well as for uploads; its
-defaults take twice the time for large bodies. "haproxy" leaves splicing to its own judgement (option
+defaults take two to four times as long. "haproxy" leaves splicing to its own judgement (option
 splice-auto), as its manual advises; "haproxy-splice" forces it and is shown beside it where there
 are bodies.
 """
