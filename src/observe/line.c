@@ -4,8 +4,7 @@
  */
 #include "observe/line.h"
 
-#include <string.h>
-
+#include "base/assert.h"
 #include "base/utf8.h"
 
 static const char hex[] = "0123456789abcdef";
@@ -13,31 +12,6 @@ static const char hex[] = "0123456789abcdef";
 void line_init(struct line *line, char *buf, size_t size, size_t text_max)
 {
     *line = (struct line){ .at = buf, .end = buf + size, .text_max = text_max };
-}
-
-/* Leaves no room at all, so that a shorter text cannot slip in behind one that did not fit. */
-static void line_fail(struct line *line)
-{
-    line->full = true;
-    line->end = line->at;
-}
-
-void line_put(struct line *line, const char *text, size_t len)
-{
-    if ((size_t)(line->end - line->at) < len) {
-        line_fail(line);
-        return;
-    }
-    memcpy(line->at, text, len);
-    line->at += len;
-}
-
-void line_char(struct line *line, char c)
-{
-    if (line->at < line->end)
-        *line->at++ = c;
-    else
-        line_fail(line);
 }
 
 char *line_digits(uint64_t value, char *buf_end)
@@ -159,18 +133,48 @@ static uint64_t any_special(uint64_t bytes, bool bare)
     return (low | ((quote - ONES) & ~quote) | ((backslash - ONES) & ~backslash) | bytes | (bytes + ONES)) & HIGHS;
 }
 
-/* How many bytes from `at` on were copied because none of them is special. */
-static size_t copy_clean(struct line *line, bool bare, const unsigned char *at, size_t len)
+/* Copies eight bytes (four) and says whether they may stay as they are. */
+static bool copy8(char *to, const unsigned char *at, bool bare)
+{
+    uint64_t bytes;
+    memcpy(&bytes, at, 8);
+    memcpy(to, &bytes, 8);
+    return !any_special(bytes, bare);
+}
+
+static bool copy4(char *to, const unsigned char *at, bool bare)
+{
+    uint32_t bytes;
+    memcpy(&bytes, at, 4);
+    memcpy(to, &bytes, 4);
+    return !any_special(bytes | 0x7878787800000000u, bare);
+}
+
+/* How many bytes from `at` on were copied because none of them is special; the last step overlaps the one before. */
+static size_t copy_clean(char *to, const unsigned char *at, size_t len, bool bare)
 {
     size_t done = 0;
-    while (len - done >= 8 && line->end - line->at >= 8) {
-        uint64_t bytes;
-        memcpy(&bytes, at + done, 8);
-        if (any_special(bytes, bare))
-            break;
-        memcpy(line->at, &bytes, 8);
-        line->at += 8;
+    while (len - done >= 8) {
+        if (!copy8(to + done, at + done, bare))
+            return done;
         done += 8;
+    }
+    if (done >= 8)
+        return copy8(to + len - 8, at + len - 8, bare) ? len : done;
+    if (len >= 4 && copy4(to, at, bare) && copy4(to + len - 4, at + len - 4, bare))
+        return len;
+    return 0;
+}
+
+/* Byte by byte, as far as the eight that copy_clean stopped at. */
+static size_t copy_escaped(struct line *line, enum line_style style, const unsigned char *at, size_t len)
+{
+    size_t done = 0;
+    while (done < MIN(len, 8) && !line->full) {
+        if (needs_escape(style, at[done]))
+            done += escape(line, style, at + done, len - done);
+        else
+            line_char(line, (char)at[done++]);
     }
     return done;
 }
@@ -183,15 +187,12 @@ void line_text(struct line *line, enum line_style style, struct slice text)
         len = line->text_max;
         line->cut = true;
     }
-    const unsigned char *end = at + len;
-    while (at < end && !line->full) {
-        at += copy_clean(line, style == LINE_BARE, at, (size_t)(end - at));
-        const unsigned char *stop = end - at > 8 ? at + 8 : end;
-        while (at < stop) {
-            if (needs_escape(style, *at))
-                at += escape(line, style, at, (size_t)(end - at));
-            else
-                line_char(line, (char)*at++);
-        }
+    for (size_t done = 0; done < len && !line->full;) {
+        size_t room = (size_t)(line->end - line->at);
+        size_t clean = copy_clean(line->at, at + done, MIN(len - done, room), style == LINE_BARE);
+        line->at += clean;
+        done += clean;
+        if (done < len)
+            done += copy_escaped(line, style, at + done, len - done);
     }
 }

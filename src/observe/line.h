@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/slice.h"
 
@@ -25,8 +26,30 @@ enum line_style {
 };
 
 void line_init(struct line *line, char *buf, size_t size, size_t text_max);
-void line_put(struct line *line, const char *text, size_t len); /* as it is */
-void line_char(struct line *line, char c);
+
+/* Leaves no room at all, so that a shorter text cannot slip in behind one that did not fit. */
+static inline void line_fail(struct line *line)
+{
+    line->full = true;
+    line->end = line->at;
+}
+
+/* As it is. Inline, so that the copy of a literal is a few stores. */
+static inline void line_put(struct line *line, const char *text, size_t len)
+{
+    if (__builtin_expect((size_t)(line->end - line->at) < len, 0)) {
+        line_fail(line);
+        return;
+    }
+    memcpy(line->at, text, len);
+    line->at += len;
+}
+
+static inline void line_char(struct line *line, char c)
+{
+    line_put(line, &c, 1);
+}
+
 void line_u64(struct line *line, uint64_t value);
 void line_ms(struct line *line, uint64_t ns); /* "12.345", rounded down */
 void line_text(struct line *line, enum line_style style, struct slice text);

@@ -17,8 +17,13 @@
 #include "observe/line.h"
 #include "observe/metrics_internal.h"
 
+/* Samples are short and many, so they are gathered here before stdio sees them. */
+enum { GATHER_BYTES = 16384 };
+
 struct exposition {
     FILE *out;
+    size_t len;
+    char gathered[GATHER_BYTES];
     bool openmetrics;
     bool headed; /* the current family's HELP and TYPE are written */
     const struct metric_family *family;
@@ -30,14 +35,27 @@ static const struct metric_family dropped_family = {
     .kind = METRIC_COUNTER,
 };
 
-static void put(struct exposition *to, const char *text)
+static void flush(struct exposition *to)
 {
-    (void)fputs_unlocked(text, to->out);
+    (void)fwrite_unlocked(to->gathered, 1, to->len, to->out);
+    to->len = 0;
 }
 
 static void put_bytes(struct exposition *to, const char *text, size_t len)
 {
-    (void)fwrite_unlocked(text, 1, len, to->out);
+    if (len > sizeof(to->gathered) - to->len)
+        flush(to);
+    if (len > sizeof(to->gathered)) {
+        (void)fwrite_unlocked(text, 1, len, to->out);
+        return;
+    }
+    memcpy(to->gathered + to->len, text, len);
+    to->len += len;
+}
+
+static void put(struct exposition *to, const char *text)
+{
+    put_bytes(to, text, strlen(text));
 }
 
 static void put_u64(struct exposition *to, uint64_t value)
@@ -249,7 +267,10 @@ static void put_family(struct exposition *to, const struct family_state *state, 
 
 void metrics_write(FILE *out, bool openmetrics)
 {
-    struct exposition to = { .out = out, .openmetrics = openmetrics };
+    struct exposition to;
+    to.out = out;
+    to.openmetrics = openmetrics;
+    to.len = 0;
     char bounds[METRIC_BUCKETS][24];
     for (unsigned i = 0; i < METRIC_BUCKETS; i++)
         format_bound(&to, metric_bounds_us[i], bounds[i]);
@@ -260,4 +281,5 @@ void metrics_write(FILE *out, bool openmetrics)
     on_emit(&to, NULL, (double)metrics_dropped());
     if (openmetrics)
         put(&to, "# EOF\n");
+    flush(&to);
 }

@@ -104,6 +104,15 @@ static inline size_t count_of(const char *text, const char *part)
     return count;
 }
 
+/* While other threads write to stderr. */
+static inline size_t captured_count(const char *part)
+{
+    pthread_mutex_lock(&fake.lock);
+    size_t count = count_of(fake.captured, part);
+    pthread_mutex_unlock(&fake.lock);
+    return count;
+}
+
 /* Waits for a condition that another thread brings about; a minute without it is a failure. */
 #define wait_until(condition)                                                                                          \
     do {                                                                                                               \
