@@ -192,7 +192,7 @@ def find_program(name):
 
 def all_subjects(build, tools):
     """Every subject by its name, present or not."""
-    maitred = os.path.join(build, "src", "maitred")
+    maitred = os.path.join(build, "src", "main", "maitred")
     relay = os.path.join(tools, "bench_relay")
     peer_missing = "not installed: run ./dev setup"
     subjects = [

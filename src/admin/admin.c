@@ -70,7 +70,8 @@ static void fill_plan(struct admin *admin, struct conf *conf)
 
 static int serve(struct admin *admin, struct conf *conf, const struct address *address, int fd)
 {
-    const struct route_entry entry = { .plan = &admin->plan };
+    static const struct match_conf everything;
+    const struct route_entry entry = { .match = &everything, .plan = &admin->plan };
     struct router *router = router_build(conf, &entry, 1);
     if (!router) {
         sys->close(fd);

@@ -12,4 +12,8 @@
 #include <time.h>
 
 #undef alloca
+#undef sprintf
+#undef vsprintf
+#undef strcpy
+#undef strcat
 #pragma GCC poison strcpy strcat sprintf vsprintf strtok atoi atol atof gmtime localtime alloca gets

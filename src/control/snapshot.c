@@ -126,12 +126,13 @@ static int build_plans(struct snapshot *s, const struct conf_node *root, const s
 
 static int build_router(struct snapshot *s, const struct conf_node *root)
 {
+    static const struct match_conf everything;
     const struct conf_node *list = conf_get(root, "routes");
     const struct conf_node *node = list ? list->first : NULL;
     const struct route_conf *routes = s->settings.routes.items;
     struct route_entry *entries = mem_must((s->plan_count + 1) * sizeof(*entries));
     for (size_t i = 0; i < s->plan_count; i++, node = node ? node->next : NULL)
-        entries[i] = (struct route_entry){ routes[i].match, node, s->plans[i].object };
+        entries[i] = (struct route_entry){ routes[i].match ? routes[i].match : &everything, node, s->plans[i].object };
     s->router = router_build(s->conf, entries, s->plan_count);
     mem_free(entries);
     return s->router ? 0 : -1;

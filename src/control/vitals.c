@@ -5,7 +5,6 @@
 
 #include "base/assert.h"
 #include "control/gateway.h"
-#include "observe/access_log.h"
 #include "observe/metrics.h"
 #include "upstream/upstream.h"
 
@@ -73,10 +72,6 @@ static void collect_loaded(void *data, metric_emit *emit, void *ctx)
 static void collect_started(void *data, metric_emit *emit, void *ctx)
 {
     emit_one(emit, ctx, (double)watched->started_wall_ns / 1e9);
-}
-static void collect_lost(void *data, metric_emit *emit, void *ctx)
-{
-    emit_one(emit, ctx, watched->access_log ? (double)access_log_lost(watched->access_log) : 0);
 }
 static void collect_build(void *data, metric_emit *emit, void *ctx)
 {
@@ -175,7 +170,6 @@ FAMILY(f_reloads, "maitred_reloads_total", METRIC_COUNTER, "Reloads by result.",
 FAMILY(f_generation, "maitred_configuration_generation", METRIC_GAUGE, "Number of the configuration in force.", NULL)
 FAMILY(f_loaded, "maitred_configuration_loaded_timestamp_seconds", METRIC_GAUGE, "When the configuration in force was loaded.", NULL)
 FAMILY(f_started, "maitred_start_timestamp_seconds", METRIC_GAUGE, "When the process started.", NULL)
-FAMILY(f_lost, "maitred_access_log_lost_total", METRIC_COUNTER, "Access log lines lost because the writer could not keep up.", NULL)
 FAMILY(f_build, "maitred_build_info", METRIC_GAUGE, "Always 1; the version is a label.", "version")
 FAMILY(f_workers, "maitred_workers", METRIC_GAUGE, "Worker threads.", NULL)
 FAMILY(f_connects, "maitred_upstream_connects_total", METRIC_COUNTER, "Connections opened to targets.", "upstream")
@@ -207,7 +201,6 @@ static struct metric_source sources[] = {
     { &f_reloads, collect_reloads, NULL, NULL },
     { &f_generation, collect_generation, NULL, NULL },
     { &f_loaded, collect_loaded, NULL, NULL },
-    { &f_lost, collect_lost, NULL, NULL },
     { &f_connects, collect_upstreams, FIGURE(FIGURE_CONNECTS), NULL },
     { &f_connect_failures, collect_upstreams, FIGURE(FIGURE_CONNECT_FAILURES), NULL },
     { &f_reused, collect_upstreams, FIGURE(FIGURE_REUSED), NULL },

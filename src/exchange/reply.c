@@ -107,6 +107,8 @@ struct slice reply_body(struct arena *arena, enum reply_form form, enum err err,
         json_put_string(&out, instance);
     }
     json_close(&out, '}');
-    json_put_raw(&out, SLICE("\n"));
-    return out.failed ? SLICE_EMPTY : slice_make(buf, out.len);
+    if (out.failed)
+        return SLICE_EMPTY;
+    buf[out.len++] = '\n'; /* `size` has room for it: see above */
+    return slice_make(buf, out.len);
 }

@@ -126,7 +126,6 @@ static void write_answer(struct exchange *x, struct demo_state *s, struct json_o
     json_name(out, "body");
     json_put_string(out, slice_make(s->shown, s->shown_len));
     json_close(out, '}');
-    json_put_raw(out, SLICE("\n"));
 }
 
 static void fill_size(struct demo_state *s)
@@ -178,6 +177,8 @@ static void answer(struct exchange *x, struct demo_state *s)
     struct json_out out;
     json_out_init(&out, 2);
     write_answer(x, s, &out);
+    out.comma = false; /* the line's end is no member */
+    json_put_raw(&out, SLICE("\n"));
     if (out.failed || exchange_reply(x, (unsigned)s->status, SLICE("application/json"), slice_make(out.buf, out.len)) < 0)
         exchange_fail(x, ERR_MEMORY, SLICE_EMPTY);
     json_out_done(&out);
@@ -287,7 +288,8 @@ static int serve(struct demo *demo, const struct address *address)
     };
     const struct listen_options options = { .backlog = 1024, .reuse_port = false };
     struct conf *conf = conf_new(NULL);
-    const struct route_entry entry = { .plan = &demo->plan };
+    static const struct match_conf everything;
+    const struct route_entry entry = { .match = &everything, .plan = &demo->plan };
     struct router *router = router_build(conf, &entry, 1);
     const struct server_settings settings = { limits, &demo->forwarding, router, conf };
     struct server *server;
@@ -316,6 +318,7 @@ static int run(int argc, char **argv)
         else
             return command_usage(&command_demo_service, "`%s` is no argument of it", argv[i]);
     }
+    static struct network everyone[] = { { .base.family = AF_INET }, { .base.family = AF_INET6 }, { .base.family = AF_UNIX } };
     struct address address;
     const char *why = "give --listen ADDRESS";
     if (argc % 2 == 0 || !listen || address_parse(slice_from(listen), &address, &why) < 0)
@@ -324,6 +327,7 @@ static int run(int argc, char **argv)
     metrics_init(1);
     struct demo *demo = mem_must(sizeof(*demo));
     demo->name = name;
+    demo->forwarding.trusted = (struct conf_list){ everyone, ARRAY_LEN(everyone) }; /* it shows what it was sent */
     demo->plan = (struct plan){
         .refs = 1,
         .route = "demo",

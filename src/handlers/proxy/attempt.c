@@ -84,7 +84,7 @@ static struct slice target_authority(const struct target *target)
     return slice_cut(&name, ' ');
 }
 
-static void send_request(struct proxying *p)
+static void attempt_send(struct proxying *p)
 {
     struct exchange *x = p->x;
     struct stream *up = p->try.stream;
@@ -104,7 +104,7 @@ static void send_request(struct proxying *p)
             x->worker->loop.now_ms + (uint64_t)upstream_settings(p->proxy->upstream)->timeouts.response_timeout_ms;
         exchange_set_alarm(x, p->response_deadline_ms);
     } else {
-        body_send(p);
+        request_send(p);
     }
 }
 
@@ -128,7 +128,7 @@ void attempt_open(struct proxying *p)
         return;
     }
     x->record.reused_up = p->try.stream->reused;
-    send_request(p);
+    attempt_send(p);
 }
 
 void attempt_close(struct proxying *p, enum err err)
@@ -170,7 +170,7 @@ static uint64_t backoff_ms(struct proxying *p)
 
 static void retry_now_or_later(struct proxying *p, uint64_t delay_ms)
 {
-    body_rewind(p);
+    request_rewind(p);
     if (delay_ms == 0) {
         attempt_open(p);
         return;

@@ -77,7 +77,7 @@ static void proxy_start(struct exchange *x, void *state, const void *data)
     p->x = x;
     p->proxy = data;
     p->interims_end = &p->interims;
-    body_init(p);
+    request_init(p);
     x->record.upstream = upstream_name(p->proxy->upstream);
     upstream_request_begin(p->proxy->upstream);
     p->counted = true;
@@ -93,7 +93,7 @@ static void proxy_start(struct exchange *x, void *state, const void *data)
 
 static void proxy_on_request_body(struct exchange *x, void *state)
 {
-    body_send(state);
+    request_send(state);
 }
 
 static void proxy_on_response_room(struct exchange *x, void *state)
@@ -154,7 +154,7 @@ static void proxy_on_wake(struct exchange *x, void *state)
         return;
     }
     if ((events & (ATTEMPT_ROOM | ATTEMPT_WRITTEN)) && p->trying)
-        body_send(p);
+        request_send(p);
     if (!x->ended)
         check_alarms(p);
 }
@@ -172,7 +172,7 @@ static void proxy_on_done(struct exchange *x, void *state)
     attempt_close(p, x->record.err);
     if (p->counted)
         upstream_request_end(p->proxy->upstream);
-    body_done(p);
+    request_done(p);
 }
 
 const struct handler_type handler_proxy = {

@@ -3,7 +3,7 @@
  *
  *      proxy.c    the handler: settings, start, events
  *      attempt.c  one try after the other: open, judge a failure, retry
- *      body.c     the request's body, with a bounded replay for the next try
+ *      request.c     the request's body, with a bounded replay for the next try
  *      target.c   the path and host that the service sees
  *
  * An answer is *accepted* when its final head is handed to the spine; retries end there, or once more of the body has gone out than the replay holds.  No one else in the program
@@ -80,11 +80,11 @@ struct proxying {
 void attempt_open(struct proxying *p);
 void attempt_failed(struct proxying *p, enum err err);
 void attempt_close(struct proxying *p, enum err err);
-/* body.c */
-void body_init(struct proxying *p);
-void body_done(struct proxying *p);
-void body_rewind(struct proxying *p); /* for the next try */
-void body_send(struct proxying *p);
+/* request.c */
+void request_init(struct proxying *p);
+void request_done(struct proxying *p);
+void request_rewind(struct proxying *p); /* for the next try */
+void request_send(struct proxying *p);
 /* target.c: compiled when the configuration loads */
 int target_compile(struct conf *conf, const struct conf_node *node, const struct proxy_conf *settings, struct proxy *ret_proxy);
 MUST_USE int target_shape(struct proxying *p);

@@ -7,7 +7,7 @@
 #include "exchange/worker.h"
 #include "handlers/proxy/proxy.h"
 
-void body_init(struct proxying *p)
+void request_init(struct proxying *p)
 {
     struct memory *memory = &p->x->worker->memory;
     pipe_init(&p->replay, memory, REPLAY_BYTES_MAX);
@@ -15,7 +15,7 @@ void body_init(struct proxying *p)
     p->replayable = p->x->request->body_length <= REPLAY_BYTES_MAX;
 }
 
-void body_done(struct proxying *p)
+void request_done(struct proxying *p)
 {
     pipe_done(&p->replay);
     pipe_done(&p->feed);
@@ -43,7 +43,7 @@ static void give_up_replay(struct proxying *p)
     pipe_init(&p->replay, &p->x->worker->memory, REPLAY_BYTES_MAX);
 }
 
-void body_rewind(struct proxying *p)
+void request_rewind(struct proxying *p)
 {
     pipe_done(&p->feed);
     pipe_init(&p->feed, &p->x->worker->memory, UINT32_MAX);
@@ -88,7 +88,7 @@ static bool keep_for_replay(struct proxying *p, struct pipe *body)
     return p->replayable || !p->try.stream->unsent;
 }
 
-void body_send(struct proxying *p)
+void request_send(struct proxying *p)
 {
     struct exchange *x = p->x;
     struct pipe *body = exchange_body(x);
