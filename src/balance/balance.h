@@ -1,6 +1,7 @@
 /*
- * Where does this request go?  An algorithm picks an index of a target set; the balancer around it keeps the counts and skips what may not be picked.
- * It never knows who the client is: it sees a key, the targets tried already and the permits left.
+ * Where does this request go?  An algorithm picks an index of a target set; the balancer around it keeps the counts and
+ * skips what may not be picked. It never knows who the client is: it sees a key, the targets tried already and the
+ * permits left.
  *
  *      balancer (one an upstream and worker) = target_set + algorithm's table
  *      pick -> index -> attempt -> done(err, latency)
@@ -39,7 +40,8 @@ enum { PICK_NONE = -1 };
 struct algorithm {
     const char *name; /* the configuration's word */
     const char *doc;
-    /* Builds what pick needs from a set (which outlives it). `worker` staggers workers' starting points. NULL without memory. */
+    /* Builds what pick needs from a set (which outlives it). `worker` staggers workers' starting points. NULL without
+     * memory. */
     void *(*build)(const struct target_set *set, unsigned worker);
     /* An index, or PICK_NONE. Must skip whatever pick_allowed refuses; takes no lock, allocates nothing. */
     int (*pick)(void *table, const struct target_set *set, const struct pick *pick);
@@ -69,7 +71,8 @@ static inline bool pick_allowed(const struct pick *pick, const struct target_slo
 
 struct target_place;
 
-/* One an upstream and worker, touched by that worker alone. `permits` may be set after balancer_init and at any time later. */
+/* One an upstream and worker, touched by that worker alone. `permits` may be set after balancer_init and at any time
+ * later. */
 struct balancer {
     const struct algorithm *algorithm;
     struct target_set *set;
@@ -81,14 +84,17 @@ struct balancer {
 };
 
 /* A reference of the set is taken. 0 or -ERR_MEMORY. */
-MUST_USE int balancer_init(struct balancer *b, const struct algorithm *algorithm, struct target_set *set, unsigned worker);
+MUST_USE int balancer_init(struct balancer *b, const struct algorithm *algorithm, struct target_set *set,
+                           unsigned worker);
 /* Swaps the set (a reference is taken); the old one keeps serving when there is no memory: -ERR_MEMORY. */
 MUST_USE int balancer_update(struct balancer *b, struct target_set *set);
 void balancer_done(struct balancer *b);
 
-/* 0 and the target (a reference and an in-flight count are taken), -ERR_NO_TARGET, or -ERR_UPSTREAM_FULL when only permits were missing. When all
- * allowed targets have been tried already, tried ones are allowed again if `retry_same` is set. */
-MUST_USE int balancer_pick(struct balancer *b, uint64_t key, const struct tried *tried, bool retry_same, struct target **ret_target);
+/* 0 and the target (a reference and an in-flight count are taken), -ERR_NO_TARGET, or -ERR_UPSTREAM_FULL when only
+ * permits were missing. When all allowed targets have been tried already, tried ones are allowed again if `retry_same`
+ * is set. */
+MUST_USE int balancer_pick(struct balancer *b, uint64_t key, const struct tried *tried, bool retry_same,
+                           struct target **ret_target);
 /* Ends what pick began, and is right after a change of the set too. */
 void balancer_finish(struct balancer *b, struct target *target, enum err err, uint32_t latency_us);
 

@@ -1,8 +1,9 @@
 /*
- * What stands around every algorithm: the set it chooses from, the counts on the chosen, and the answer when there is none.
+ * What stands around every algorithm: the set it chooses from, the counts on the chosen, and the answer when there is
+ * none.
  *
- * Permits are exact over all workers: the algorithm skips targets that look full, but only the counter's own answer to our increment decides, since another worker may
- * have taken the last permit in between.  Nothing here takes a lock.
+ * Permits are exact over all workers: the algorithm skips targets that look full, but only the counter's own answer to
+ * our increment decides, since another worker may have taken the last permit in between.  Nothing here takes a lock.
  */
 #include "base/assert.h"
 #include "base/sys.h"
@@ -15,7 +16,8 @@ struct target_place {
     uint32_t index;
 };
 
-/* Another worker can take the permit we saw, but each time it does somebody gets on; this many lost races in a row mean full. */
+/* Another worker can take the permit we saw, but each time it does somebody gets on; this many lost races in a row mean
+ * full. */
 enum { LOST_RACES_MAX = 16 };
 
 static int take(struct balancer *b, const struct pick *pick);
@@ -64,7 +66,8 @@ void balancer_done(struct balancer *b)
     b->set = NULL;
 }
 
-int balancer_pick(struct balancer *b, uint64_t key, const struct tried *tried, bool retry_same, struct target **ret_target)
+int balancer_pick(struct balancer *b, uint64_t key, const struct tried *tried, bool retry_same,
+                  struct target **ret_target)
 {
     ENSURE(b->set && b->table);
     struct pick pick = {

@@ -1,9 +1,10 @@
 /*
  * The registry of targets, and sets of them.
  *
- * A target outlives configurations: as long as a set, a pool or an attempt holds it, the same upstream and address give the same pointer, so that counts and
- * health survive a reload.  The registry holds no reference of its own.  A target whose count fell to zero is dead from that moment: target_get passes it by, though
- * it may still be linked until its last holder has come through the lock.
+ * A target outlives configurations: as long as a set, a pool or an attempt holds it, the same upstream and address give
+ * the same pointer, so that counts and health survive a reload.  The registry holds no reference of its own.  A target
+ * whose count fell to zero is dead from that moment: target_get passes it by, though it may still be linked until its
+ * last holder has come through the lock.
  */
 #include "balance/target.h"
 
@@ -123,7 +124,8 @@ static struct registered *registry_find(const char *upstream_name, const struct 
     if (!registry.buckets)
         return NULL;
     for (struct registered *r = registry.buckets[hash & (registry.size - 1)]; r; r = r->next) {
-        if (r->hash != hash || !address_eq(&r->target.address, address) || strcmp(r->target.upstream_name, upstream_name) != 0)
+        if (r->hash != hash || !address_eq(&r->target.address, address) ||
+            strcmp(r->target.upstream_name, upstream_name) != 0)
             continue;
         unsigned refs = atomic_load_explicit(&r->target.refs, memory_order_relaxed);
         while (refs > 0)

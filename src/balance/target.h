@@ -1,10 +1,10 @@
 /*
  * Targets and sets of targets: what the balancer chooses from.
  *
- * A target's state (in-flight counts, health) is process-wide, keyed by upstream name and address, and carried across reloads; it is written with relaxed
- * atomics by all workers, so each hot counter group has its own cache line.
- * A target_set is immutable and counted: control builds a new one when names resolve differently or the configuration changes; workers build their
- * algorithm's table from it.
+ * A target's state (in-flight counts, health) is process-wide, keyed by upstream name and address, and carried across
+ * reloads; it is written with relaxed atomics by all workers, so each hot counter group has its own cache line. A
+ * target_set is immutable and counted: control builds a new one when names resolve differently or the configuration
+ * changes; workers build their algorithm's table from it.
  */
 #pragma once
 
@@ -30,8 +30,8 @@ struct target {
     _Alignas(64) atomic_int health; /* enum target_health */
 };
 
-/* Process-wide registry, control thread (a lock inside; not for workers): the same pointer for the same upstream and address while anyone holds it.
- * A reference is given; strings and a unix path are copied. NULL without memory. */
+/* Process-wide registry, control thread (a lock inside; not for workers): the same pointer for the same upstream and
+ * address while anyone holds it. A reference is given; strings and a unix path are copied. NULL without memory. */
 struct target *target_get(const char *upstream_name, const struct address *address, const char *name);
 /* Any thread. The last drop alone takes the registry's lock, for the few instructions that unlink it. */
 struct target *target_hold(struct target *target);

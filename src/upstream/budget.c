@@ -1,6 +1,6 @@
 /*
- * The retry budget: retries may be at most a share of the requests that are active, and always three.  It keeps a service in trouble from being hit by several
- * times its load, which is how a brown-out becomes an outage.
+ * The retry budget: retries may be at most a share of the requests that are active, and always three.  It keeps a
+ * service in trouble from being hit by several times its load, which is how a brown-out becomes an outage.
  */
 #include "base/assert.h"
 #include "upstream/state.h"

@@ -1,10 +1,13 @@
 /*
  * Connections to one target, on one worker.
  *
- * Idle ones are a stack: the one used last is used next, so that under light load the rest grow old and are closed.  One timer for the whole upstream looks at the bottoms of the
- * stacks; it is armed when the first connection is parked, never when a connection is used, and sleeps a while longer than the first deadline so that many deadlines share a wake-up.
+ * Idle ones are a stack: the one used last is used next, so that under light load the rest grow old and are closed. One
+ * timer for the whole upstream looks at the bottoms of the stacks; it is armed when the first connection is parked,
+ * never when a connection is used, and sleeps a while longer than the first deadline so that many deadlines share a
+ * wake-up.
  *
- * Every connection is counted on its target for as long as it is open, which is also what max_connections_per_target limits.
+ * Every connection is counted on its target for as long as it is open, which is also what max_connections_per_target
+ * limits.
  */
 #include "base/assert.h"
 #include "base/hash.h"
@@ -145,8 +148,8 @@ static int connect_new(struct target_pool *pool, const struct opening *opening, 
     if (!count_connection(pool))
         return -ERR_UPSTREAM_FULL;
     struct h1_conn *conn;
-    int r = h1_connect(w->loop, &pool->target->address, (uint32_t)upstream->conf->timeouts.connect_timeout_ms, &upstream->limits,
-                       &pool_owner, pool, &conn);
+    int r = h1_connect(w->loop, &pool->target->address, (uint32_t)upstream->conf->timeouts.connect_timeout_ms,
+                       &upstream->limits, &pool_owner, pool, &conn);
     if (r < 0) {
         atomic_fetch_sub_explicit(&pool->target->connections, 1, memory_order_relaxed);
         if (r != -ERR_MEMORY)
@@ -170,7 +173,8 @@ static void on_idle(struct h1_conn *conn, void *owner)
         h1_close(conn);
         return;
     }
-    if (pool->idle_count >= pool->owner->upstream->idle_max)
+    uint32_t idle_max = atomic_load_explicit(&pool->owner->upstream->idle_max, memory_order_relaxed);
+    while (pool->idle_count > 0 && pool->idle_count >= idle_max) /* more than one when a worker has joined */
         h1_close(h1_from_link(pool->idle.prev));
     park(pool, conn);
 }
@@ -192,11 +196,14 @@ static bool may_park(const struct target_pool *pool)
 {
     const struct upstream *upstream = pool->owner->upstream;
     int64_t max = upstream->conf->max_connections_per_target;
-    if (pool->left || pool->owner->attached == 0 || upstream->idle_max == 0)
+    if (pool->left || pool->owner->attached == 0 ||
+        atomic_load_explicit(&upstream->idle_max, memory_order_relaxed) == 0)
         return false;
     if (atomic_load_explicit(&pool->target->health, memory_order_relaxed) != TARGET_UP)
         return false;
-    return max == 0 || upstream->workers == 1 || atomic_load_explicit(&pool->target->connections, memory_order_relaxed) < max;
+    if (max == 0 || atomic_load_explicit(&upstream->keeps_permits, memory_order_relaxed))
+        return true;
+    return atomic_load_explicit(&pool->target->connections, memory_order_relaxed) < max;
 }
 
 static void park(struct target_pool *pool, struct h1_conn *conn)

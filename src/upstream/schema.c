@@ -1,9 +1,10 @@
 /*
- * The configuration of an upstream: its fields with their defaults and documentation, and the checks over several of them.
+ * The configuration of an upstream: its fields with their defaults and documentation, and the checks over several of
+ * them.
  */
+#include "balance/algorithms/algorithms.h"
 #include "base/assert.h"
 #include "base/sys.h"
-#include "balance/algorithms/algorithms.h"
 #include "upstream/upstream.h"
 
 enum { WEIGHT_MAX = 1000, HOST_BYTES_MAX = 253, LABEL_BYTES_MAX = 63, REQUESTS_MAX = 1000000000 };
@@ -18,22 +19,27 @@ static const struct conf_word algorithm_words[] = {
 #define X(word, doc) { #word, ALGORITHM_##word, doc },
     ALGORITHM_TABLE(X)
 #undef X
-    CONF_END,
+        CONF_END,
 };
 
 /* The text stands for address, host and port together. */
 static const struct conf_field target_fields[] = {
     { .name = "address",
-      .type = { .kind = CONF_CUSTOM, .parse = parse_target, .size = offsetof(struct target_conf, weight), .pattern = "HOST:PORT" },
+      .type = { .kind = CONF_CUSTOM,
+                .parse = parse_target,
+                .size = offsetof(struct target_conf, weight),
+                .pattern = "HOST:PORT" },
       .offset = CONF_AT(target_conf, address),
       .flags = CONF_REQUIRED,
-      .doc = "Where the service listens: `10.0.0.1:9001`, `[2001:db8::1]:9001`, `users.internal:9001` or `unix:/run/users.sock`. A name stands for all "
-             "addresses that it resolves to, each with the weight given here, and is resolved again when its answer expires." },
+      .doc = "Where the service listens: `10.0.0.1:9001`, `[2001:db8::1]:9001`, `users.internal:9001` or "
+             "`unix:/run/users.sock`. A name stands for all addresses that it resolves to, each with the weight "
+             "given here, and is resolved again when its answer expires." },
     { .name = "weight",
       .type = { .kind = CONF_INT, .max = WEIGHT_MAX },
       .offset = CONF_AT(target_conf, weight),
       .default_text = "1",
-      .doc = "Its share of the requests, relative to the weights of the others. With 0 it drains: requests in progress end, and it gets no new ones." },
+      .doc = "Its share of the requests, relative to the weights of the others. With 0 it drains: requests in "
+             "progress end, and it gets no new ones." },
     CONF_END,
 };
 
@@ -62,7 +68,8 @@ static const struct conf_field timeout_fields[] = {
       .type = { .kind = CONF_DURATION, .max = 24 * HOUR_MS },
       .offset = CONF_AT(upstream_timeouts, body_idle_timeout_ms),
       .default_text = "60s",
-      .doc = "How long the body of an answer may stand still while the client is ready for more of it. `off` waits for ever." },
+      .doc = "How long the body of an answer may stand still while the client is ready for more of it. `off` "
+             "waits for ever." },
     { .name = "send_idle",
       .type = { .kind = CONF_DURATION, .max = 24 * HOUR_MS },
       .offset = CONF_AT(upstream_timeouts, send_idle_timeout_ms),
@@ -72,7 +79,8 @@ static const struct conf_field timeout_fields[] = {
       .type = { .kind = CONF_DURATION, .min = 1, .max = 24 * HOUR_MS },
       .offset = CONF_AT(upstream_timeouts, idle_timeout_ms),
       .default_text = "60s",
-      .doc = "How long an idle connection is kept for the next request. Best a little shorter than the service's own keep-alive time." },
+      .doc = "How long an idle connection is kept for the next request. Best a little shorter than the service's "
+             "own keep-alive time." },
     CONF_END,
 };
 
@@ -88,19 +96,21 @@ static const struct conf_field retry_fields[] = {
       .type = { .kind = CONF_INT, .min = 1, .max = TRIED_MAX },
       .offset = CONF_AT(upstream_retry, attempts),
       .default_text = "3",
-      .doc = "Tries in all, the first included; 1 switches retries off. A request is tried again, on another target if there is one, when it surely was not processed, or "
-             "when its method is idempotent and the connection broke before any answer." },
+      .doc = "Tries in all, the first included; 1 switches retries off. A request is tried again, on another "
+             "target if there is one, when it surely was not processed, or when its method is idempotent and the "
+             "connection broke before any answer." },
     { .name = "budget",
       .type = { .kind = CONF_PERCENT },
       .offset = CONF_AT(upstream_retry, budget_percent),
       .default_text = "20%",
-      .doc = "Retries under way at once, those waiting included, as a share of the active requests; three are always allowed. It keeps a service in trouble from being "
-             "hit by several times its load." },
+      .doc = "Retries under way at once, those waiting included, as a share of the active requests; three are "
+             "always allowed. It keeps a service in trouble from being hit by several times its load." },
     { .name = "backoff",
       .type = { .kind = CONF_DURATION, .max = HOUR_MS },
       .offset = CONF_AT(upstream_retry, backoff_ms),
       .default_text = "25ms",
-      .doc = "The first retry waits a random time up to this, each further one up to twice the one before. `0` retries at once." },
+      .doc = "The first retry waits a random time up to this, each further one up to twice the one before. `0` "
+             "retries at once." },
     { .name = "backoff_max",
       .type = { .kind = CONF_DURATION, .max = HOUR_MS },
       .offset = CONF_AT(upstream_retry, backoff_max_ms),
@@ -136,7 +146,8 @@ static const struct conf_field upstream_fields[] = {
       .type = { .kind = CONF_INT, .max = REQUESTS_MAX },
       .offset = CONF_AT(upstream_conf, keep_alive_connections),
       .default_text = "256",
-      .doc = "Idle connections kept to each target for further requests, over all workers. 0 closes each after its request." },
+      .doc = "Idle connections kept to each target for further requests, over all workers. 0 closes each after "
+             "its request." },
     { .name = "max_requests_per_connection",
       .type = { .kind = CONF_INT, .max = REQUESTS_MAX },
       .offset = CONF_AT(upstream_conf, max_requests_per_connection),
@@ -146,12 +157,14 @@ static const struct conf_field upstream_fields[] = {
       .type = { .kind = CONF_INT, .max = REQUESTS_MAX },
       .offset = CONF_AT(upstream_conf, max_connections_per_target),
       .default_text = "0",
-      .doc = "Connections to one target at once, over all workers, idle ones included. When all targets are at the limit, the answer is 503. 0 is no limit." },
+      .doc = "Connections to one target at once, over all workers, idle ones included. When all targets are at "
+             "the limit, the answer is 503. 0 is no limit." },
     { .name = "max_requests_per_target",
       .type = { .kind = CONF_INT, .max = REQUESTS_MAX },
       .offset = CONF_AT(upstream_conf, max_requests_per_target),
       .default_text = "0",
-      .doc = "Requests in progress on one target at once, over all workers. When all targets are at the limit, the answer is 503. 0 is no limit." },
+      .doc = "Requests in progress on one target at once, over all workers. When all targets are at the limit, "
+             "the answer is 503. 0 is no limit." },
     { .name = "retry",
       .type = { .kind = CONF_STRUCT, .structure = &retry_schema },
       .offset = CONF_AT(upstream_conf, retry),
@@ -209,7 +222,8 @@ static int parse_name(struct conf *conf, const struct conf_node *node, struct sl
 {
     if (!address_split(text, &target->host, &target->port)) {
         conf_error(conf, node, "expected HOST:PORT, got `%.*s`%s", SLICE_ARG(text),
-                   strstr(text.at, "://") ? "; write the host and port without a scheme" : "; the port is missing or out of range");
+                   strstr(text.at, "://") ? "; write the host and port without a scheme"
+                                          : "; the port is missing or out of range");
         return -1;
     }
     if (!is_host_name(target->host)) {
@@ -301,7 +315,8 @@ static void report_doubles(struct conf *conf, struct placed_target *placed, size
     qsort(placed, count, sizeof *placed, compare_placed);
     for (size_t i = 1; i < count; i++)
         if (compare_targets(placed[i - 1].target, placed[i].target) == 0)
-            conf_error(conf, placed[i].node, "the same target stands at `targets[%zu]` already; give it a weight instead",
+            conf_error(conf, placed[i].node,
+                       "the same target stands at `targets[%zu]` already; give it a weight instead",
                        placed[i - 1].index);
 }
 

@@ -1,11 +1,12 @@
 /*
  * The structs behind upstream.h, for this room alone.
  *
- *      upstream ---- attached[worker] ----> upstream_worker ---- buckets[target] ----> target_pool ---- idle ----> h1_conn ...
- *         ^------------- reference ---------------'  ^------------- owner -----------------'  ^---- owner data -----'
+ *      upstream --attached[worker]--> upstream_worker --buckets[target]--> target_pool --idle--> h1_conn ...
+ *         ^--------- reference ------------'  ^----------- owner -------------'  ^--- owner data ---'
  *
- * A worker part lives as long as it is attached, has a connection, or has an open try.  A pool lives as long as its target is in the worker's set, or it has a
- * connection.  Connections always find their pool, however long they stay busy after a detach or a change of the set.
+ * A worker part lives as long as it is attached, has a connection, or has an open try.  A pool lives as long as its
+ * target is in the worker's set, or it has a connection.  Connections always find their pool, however long they stay
+ * busy after a detach or a change of the set.
  */
 #pragma once
 
@@ -29,17 +30,19 @@ enum { HOT_LINE_BYTES = 64 }; /* each of those above has a cache line of its own
 
 struct upstream {
     atomic_uint refs;
-    unsigned workers;
-    uint32_t idle_max; /* connections that one worker parks for one target */
+    unsigned workers;          /* entries of `attached`, and cells */
+    unsigned sharers;          /* of those, attached now; under `lock` */
+    atomic_uint idle_max;      /* connections that one worker parks for one target, by `sharers` */
+    atomic_bool keeps_permits; /* an idle connection may hold the last permit: nobody else could want it */
     char *name;
     const struct upstream_conf *conf;
     struct conf *conf_owner;
-    struct http_limits limits;       /* of its connections */
-    pthread_mutex_t lock;            /* of `set` alone: control replaces it, workers take a reference when they attach */
+    struct http_limits limits; /* of its connections */
+    pthread_mutex_t lock;      /* of `set` and `sharers`: control gives a new set, workers attach and detach */
     struct target_set *set;
-    void *hot_block;                 /* what holds the two below */
+    void *hot_block; /* what holds the two below */
     struct upstream_budget *budget;
-    char *cells;                     /* HOT_LINE_BYTES apart */
+    char *cells;                        /* HOT_LINE_BYTES apart */
     struct upstream_worker *attached[]; /* by worker; each entry is touched by that worker alone */
 };
 
@@ -55,7 +58,8 @@ static inline void cell_count(atomic_ullong *count)
 }
 static inline void cell_move(atomic_uint *gauge, int by)
 {
-    atomic_store_explicit(gauge, atomic_load_explicit(gauge, memory_order_relaxed) + (unsigned)by, memory_order_relaxed);
+    atomic_store_explicit(gauge, atomic_load_explicit(gauge, memory_order_relaxed) + (unsigned)by,
+                          memory_order_relaxed);
 }
 
 struct upstream_worker {
@@ -63,26 +67,33 @@ struct upstream_worker {
     struct loop *loop;
     struct upstream_cell *cell;
     unsigned worker;
-    uint32_t attached;         /* attaches not undone; 0: closing down */
-    uint32_t refs;             /* one while attached, and one for each connection and open try */
+    uint32_t attached; /* attaches not undone; 0: closing down */
+    uint32_t refs;     /* one while attached, and one for each connection and open try */
     struct balancer balancer;
     struct target_set *wanted; /* there was no memory for it; NULL otherwise */
     struct target_pool **buckets;
     size_t bucket_count, pool_count; /* bucket_count is a power of two */
-    struct link parked;        /* pools with idle connections */
-    struct timer idle_timer;   /* armed while any is idle */
+    struct link parked;              /* pools with idle connections */
+    struct timer idle_timer;         /* armed while any is idle */
 };
 
 struct target_pool {
     struct upstream_worker *owner;
-    struct target *target;     /* a reference */
-    struct target_pool *next;  /* in its bucket */
-    struct link parked_link;   /* in owner->parked */
-    struct link idle;          /* connections, the one used last first */
+    struct target *target;    /* a reference */
+    struct target_pool *next; /* in its bucket */
+    struct link parked_link;  /* in owner->parked */
+    struct link idle;         /* connections, the one used last first */
     uint32_t idle_count;
-    uint32_t refs;             /* one for each connection, and one for who walks over it */
-    bool left;                 /* its target is not in the set any more */
+    uint32_t refs; /* one for each connection, and one for who walks over it */
+    bool left;     /* its target is not in the set any more */
 };
+
+/* ---- upstream.c ---- */
+
+/* A worker begins (+1) or ceases (-1) to share idle connections and permits. */
+void upstream_share(struct upstream *upstream, int by);
+/* The current set, with a reference. */
+struct target_set *upstream_current_set(struct upstream *upstream);
 
 /* ---- worker.c ---- */
 
@@ -102,7 +113,8 @@ struct opening {
 
 /* The target's pool, made when there is none yet. NULL without memory. */
 struct target_pool *pool_get(struct upstream_worker *w, struct target *target);
-/* A stream on an idle connection, or on a new one: 0, -ERR_UPSTREAM_FULL (no permit for another connection), -ERR_CONNECT_*, -ERR_SYSTEM, -ERR_MEMORY. */
+/* A stream on an idle connection, or on a new one: 0, -ERR_UPSTREAM_FULL (no permit for another connection),
+ * -ERR_CONNECT_*, -ERR_SYSTEM, -ERR_MEMORY. */
 MUST_USE int pool_open(struct target_pool *pool, const struct opening *opening, struct stream **ret_stream);
 /* Pools whose targets are not in the set close what is idle; without a set all do. */
 void pools_keep_only(struct upstream_worker *w, const struct target_set *set);

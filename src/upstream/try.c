@@ -1,11 +1,12 @@
 /*
- * One try at a service: a target is picked, a stream opened on it; later the stream goes back and the balancer hears how it went.
+ * One try at a service: a target is picked, a stream opened on it; later the stream goes back and the balancer hears
+ * how it went.
  */
 #include "base/assert.h"
 #include "upstream/state.h"
 
-static int pick_and_open(struct upstream_worker *w, uint64_t key, const struct tried *tried, const struct opening *opening,
-                         struct upstream_try *ret_try);
+static int pick_and_open(struct upstream_worker *w, uint64_t key, const struct tried *tried,
+                         const struct opening *opening, struct upstream_try *ret_try);
 static bool is_connect_failure(enum err err);
 static void give_back(struct stream *stream, enum err err);
 
@@ -51,11 +52,11 @@ void upstream_close(struct upstream_try *try_, enum err err)
 }
 
 /*
- * A target without a permit for one more connection (idle ones of other workers may hold them) is passed by for another, like one that was tried.  After TRIED_MAX of them we take
- * the upstream for full.
+ * A target without a permit for one more connection (idle ones of other workers may hold them) is passed by for
+ * another, like one that was tried.  After TRIED_MAX of them we take the upstream for full.
  */
-static int pick_and_open(struct upstream_worker *w, uint64_t key, const struct tried *tried, const struct opening *opening,
-                         struct upstream_try *ret_try)
+static int pick_and_open(struct upstream_worker *w, uint64_t key, const struct tried *tried,
+                         const struct opening *opening, struct upstream_try *ret_try)
 {
     struct tried passed = { .count = 0 };
     bool retry_same = true;
@@ -82,7 +83,8 @@ static int pick_and_open(struct upstream_worker *w, uint64_t key, const struct t
 
 static bool is_connect_failure(enum err err)
 {
-    return err == ERR_CONNECT_REFUSED || err == ERR_CONNECT_TIMEOUT || err == ERR_CONNECT_FAILED || err == ERR_TLS_FAILED;
+    return err == ERR_CONNECT_REFUSED || err == ERR_CONNECT_TIMEOUT || err == ERR_CONNECT_FAILED ||
+           err == ERR_TLS_FAILED;
 }
 
 /* A stream that ended in both halves leaves its connection to serve again; any other takes it down with it. */

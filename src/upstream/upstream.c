@@ -1,5 +1,6 @@
 /*
- * The process-wide part of an upstream: its settings, its current set of targets, the limits of its connections, its figures.
+ * The process-wide part of an upstream: its settings, its current set of targets, the limits of its connections, its
+ * figures.
  */
 #include "upstream/upstream.h"
 
@@ -11,7 +12,7 @@
 enum {
     RESPONSE_HEAD_BYTES_MAX = 65536, /* a service is trusted further than a client, but not with our memory */
     RESPONSE_FIELDS_MAX = 256,
-    SPLICE_BYTES_MIN = 32768,        /* below it, copying costs less than the two system calls more */
+    SPLICE_BYTES_MIN = 32768, /* below it, copying costs less than the two system calls more */
     LINGER_MS = 1000,
 };
 
@@ -19,10 +20,10 @@ _Static_assert(sizeof(struct upstream_cell) <= HOT_LINE_BYTES, "a worker's figur
 
 static struct target_set *set_of_addresses(const char *name, const struct upstream_conf *conf);
 static bool hot_part_new(struct upstream *upstream);
-static uint32_t idle_share(const struct upstream_conf *conf, unsigned workers);
 static struct http_limits limits_of(const struct upstream_conf *conf);
 
-struct upstream *upstream_new(const char *name, const struct upstream_conf *conf, struct conf *conf_owner, unsigned workers)
+struct upstream *upstream_new(const char *name, const struct upstream_conf *conf, struct conf *conf_owner,
+                              unsigned workers)
 {
     ENSURE(name && conf && workers > 0 && conf->algorithm >= 0);
     struct upstream *upstream = mem_zalloc(sizeof *upstream + workers * sizeof *upstream->attached);
@@ -43,7 +44,6 @@ struct upstream *upstream_new(const char *name, const struct upstream_conf *conf
     pthread_mutex_init(&upstream->lock, NULL);
     upstream->conf = conf;
     upstream->conf_owner = conf_owner ? conf_hold(conf_owner) : NULL;
-    upstream->idle_max = idle_share(conf, workers);
     upstream->limits = limits_of(conf);
     return upstream;
 }
@@ -99,6 +99,29 @@ void upstream_set_targets(struct upstream *upstream, struct target_set *set)
     target_set_drop(old);
 }
 
+struct target_set *upstream_current_set(struct upstream *upstream)
+{
+    pthread_mutex_lock(&upstream->lock);
+    struct target_set *set = target_set_hold(upstream->set);
+    pthread_mutex_unlock(&upstream->lock);
+    return set;
+}
+
+/* With a limit on connections, no worker's idle ones may keep another worker from its share. */
+void upstream_share(struct upstream *upstream, int by)
+{
+    const struct upstream_conf *conf = upstream->conf;
+    pthread_mutex_lock(&upstream->lock);
+    upstream->sharers += (unsigned)by;
+    int64_t sharers = MAX(upstream->sharers, 1u);
+    int64_t share = (conf->keep_alive_connections + sharers - 1) / sharers;
+    if (conf->max_connections_per_target)
+        share = MIN(share, conf->max_connections_per_target / sharers);
+    atomic_store_explicit(&upstream->idle_max, (unsigned)MIN(share, INT32_MAX), memory_order_relaxed);
+    atomic_store_explicit(&upstream->keeps_permits, sharers == 1, memory_order_relaxed);
+    pthread_mutex_unlock(&upstream->lock);
+}
+
 void upstream_stats(const struct upstream *upstream, struct upstream_stats *ret_stats)
 {
     struct upstream_stats sum = { 0 };
@@ -152,15 +175,6 @@ static bool hot_part_new(struct upstream *upstream)
     upstream->budget = (struct upstream_budget *)at;
     upstream->cells = (char *)at + HOT_LINE_BYTES;
     return true;
-}
-
-/* With a limit on connections, no worker's idle ones may keep another worker from its share. */
-static uint32_t idle_share(const struct upstream_conf *conf, unsigned workers)
-{
-    int64_t share = (conf->keep_alive_connections + workers - 1) / workers;
-    if (conf->max_connections_per_target)
-        share = MIN(share, conf->max_connections_per_target / workers);
-    return (uint32_t)MIN(share, INT32_MAX);
 }
 
 /* keep_alive_ms stays 0: the pool's one timer closes idle connections, instead of one each. */

@@ -1,14 +1,14 @@
 /*
- * An upstream: a named group of targets, how to choose among them (balance/), and how to talk to them: connections, protocols, per-worker pools of idle
- * connections.
+ * An upstream: a named group of targets, how to choose among them (balance/), and how to talk to them: connections,
+ * protocols, per-worker pools of idle connections.
  *
- *      struct upstream         process-wide, counted, immutable but for its current target_set (swapped by control, delivered by letter)
+ *      struct upstream         process-wide, counted, immutable but for its current target_set
  *      struct upstream_worker  one a worker: balancer, pools; touched by that worker only
  *
  *      upstream_open: pick -> idle connection of that target, or a new one -> stream
  *
- * The stream may be used at once, while connecting. Its on_reset says ERR_CONNECT_* when that fails; stream->unsent and stream->reused tell
- * the proxy whether the request can have been processed.
+ * The stream may be used at once, while connecting. Its on_reset says ERR_CONNECT_* when that fails; stream->unsent and
+ * stream->reused tell the proxy whether the request can have been processed.
  */
 #pragma once
 
@@ -27,7 +27,8 @@ struct target_conf {
     int64_t weight;
 };
 struct upstream_timeouts {
-    int64_t connect_timeout_ms, response_timeout_ms, body_idle_timeout_ms, send_idle_timeout_ms, idle_timeout_ms; /* all but connect and idle: 0 none */
+    int64_t connect_timeout_ms, idle_timeout_ms;
+    int64_t response_timeout_ms, body_idle_timeout_ms, send_idle_timeout_ms; /* 0: none */
 };
 struct upstream_retry {
     int64_t attempts;      /* tries in all, the first included */
@@ -38,31 +39,37 @@ struct upstream_conf {
     int algorithm;            /* index in algorithms[] */
     struct conf_list targets; /* of struct target_conf */
     struct upstream_timeouts timeouts;
-    int64_t max_connections_per_target; /* 0: none */
-    int64_t max_requests_per_target;    /* 0: none */
-    int64_t keep_alive_connections;     /* idle ones kept to each target, over all workers */
+    int64_t max_connections_per_target;  /* 0: none */
+    int64_t max_requests_per_target;     /* 0: none */
+    int64_t keep_alive_connections;      /* idle ones kept to each target, over all workers */
     int64_t max_requests_per_connection; /* 0: none */
     struct upstream_retry retry;
     struct upstream *built; /* by control, before the handlers that refer to it are loaded; not a field of the file */
 };
 extern const struct conf_struct upstream_schema; /* of upstream_conf */
 
-/* Control thread. `conf_owner` (may be NULL) is held, and keeps `conf` and its strings alive. Targets that are names start empty: control resolves them and
- * calls upstream_set_targets with a set of all targets. NULL without memory. */
-struct upstream *upstream_new(const char *name, const struct upstream_conf *conf, struct conf *conf_owner, unsigned workers);
+/* Control thread. `conf_owner` (may be NULL) is held, and keeps `conf` and its strings alive. Targets that are names
+ * start empty: control resolves them and calls upstream_set_targets with a set of all targets. `workers`: their indices
+ * are below it; caps are shared by those attached. NULL without memory. */
+struct upstream *upstream_new(const char *name, const struct upstream_conf *conf, struct conf *conf_owner,
+                              unsigned workers);
 struct upstream *upstream_hold(struct upstream *upstream);
-/* Any thread. With the last reference: per-worker parts must have been detached. Connections still busy then hold a reference of their own. */
+/* Any thread. With the last reference: per-worker parts must have been detached. Connections still busy then hold a
+ * reference of their own. */
 void upstream_drop(struct upstream *upstream);
 const char *upstream_name(const struct upstream *upstream);
 const struct upstream_conf *upstream_settings(const struct upstream *upstream);
 struct target_set *upstream_targets(const struct upstream *upstream); /* borrowed, control thread */
-/* Control thread: makes `set` (a reference is taken over) the current one, for workers that attach later. Those attached get it by upstream_worker_update on their thread. */
+/* Control thread: makes `set` (a reference is taken over) the current one, for workers that attach later. Those
+ * attached get it by upstream_worker_update on their thread. */
 void upstream_set_targets(struct upstream *upstream, struct target_set *set);
 
 /* On the worker. attach is idempotent and counted. 0 or -ERR_MEMORY. */
 MUST_USE int upstream_attach(struct upstream *upstream, unsigned worker, struct loop *loop);
-void upstream_detach(struct upstream *upstream, unsigned worker); /* the last closes idle connections; busy ones close when idle */
-/* A reference is taken; nothing when not attached. Without memory the old set serves on, and the new one is tried again at the next upstream_open. */
+void upstream_detach(struct upstream *upstream,
+                     unsigned worker); /* the last closes idle connections; busy ones close when idle */
+/* A reference is taken; nothing when not attached. Without memory the old set serves on, and the new one is tried again
+ * at the next upstream_open. */
 void upstream_worker_update(struct upstream *upstream, unsigned worker, struct target_set *set);
 
 /* One try. Filled by upstream_open, given back by upstream_close. Embedded in the proxy's attempt. */
@@ -74,15 +81,19 @@ struct upstream_try {
     unsigned worker;
     struct upstream_worker *local; /* upstream/'s own; outlives a detach until upstream_close */
 };
-/* 0, or -ERR_NO_TARGET, -ERR_UPSTREAM_FULL, -ERR_CONNECT_*, -ERR_SYSTEM, -ERR_MEMORY, -ERR_NAME_UNRESOLVED (no target has an address). After
- * -ERR_CONNECT_*, -ERR_SYSTEM and -ERR_MEMORY try->target says which was tried; then upstream_close is due, and it is harmless after the others.
- * Targets tried before are taken again only when there is no other. Stale idle connections are skipped silently. `fresh` forbids reuse of an idle connection. */
-MUST_USE int upstream_open(struct upstream *upstream, unsigned worker, uint64_t key, const struct tried *tried, bool fresh,
-                           struct arena *arena, const struct stream_events *events, void *user, struct upstream_try *ret_try);
-/* Releases the stream (resetting it when it has not ended), tells the balancer, drops the target. Harmless when done twice. */
+/* 0, or -ERR_NO_TARGET, -ERR_UPSTREAM_FULL, -ERR_CONNECT_*, -ERR_SYSTEM, -ERR_MEMORY, -ERR_NAME_UNRESOLVED (no target
+ * has an address). After -ERR_CONNECT_*, -ERR_SYSTEM and -ERR_MEMORY try->target says which was tried; then
+ * upstream_close is due, and it is harmless after the others. Targets tried before are taken again only when there is
+ * no other. Stale idle connections are skipped silently. `fresh` forbids reuse of an idle connection. */
+MUST_USE int upstream_open(struct upstream *upstream, unsigned worker, uint64_t key, const struct tried *tried,
+                           bool fresh, struct arena *arena, const struct stream_events *events, void *user,
+                           struct upstream_try *ret_try);
+/* Releases the stream (resetting it when it has not ended), tells the balancer, drops the target. Harmless when done
+ * twice. */
 void upstream_close(struct upstream_try *try_, enum err err);
 
-/* Retry budget (on by default): may one more retry start now? Counted until upstream_retry_end. Process-wide, relaxed atomics. */
+/* Retry budget (on by default): may one more retry start now? Counted until upstream_retry_end. Process-wide, relaxed
+ * atomics. */
 bool upstream_retry_begin(struct upstream *upstream);
 void upstream_retry_end(struct upstream *upstream);
 void upstream_request_begin(struct upstream *upstream); /* one active request, whatever its tries: the budget's base */

@@ -1,5 +1,6 @@
 /*
- * A worker's part of an upstream: made by the first attach, closed down by the last detach, freed when its last connection and try are gone.
+ * A worker's part of an upstream: made by the first attach, closed down by the last detach, freed when its last
+ * connection and try are gone.
  */
 #include "base/assert.h"
 #include "base/sys.h"
@@ -16,6 +17,7 @@ int upstream_attach(struct upstream *upstream, unsigned worker, struct loop *loo
         *at = worker_new(upstream, worker, loop);
         if (!*at)
             return -ERR_MEMORY;
+        upstream_share(upstream, 1);
     }
     ENSURE((*at)->loop == loop);
     (*at)->attached++;
@@ -30,6 +32,7 @@ void upstream_detach(struct upstream *upstream, unsigned worker)
     if (--w->attached > 0)
         return;
     upstream->attached[worker] = NULL;
+    upstream_share(upstream, -1);
     pools_keep_only(w, NULL);
     timer_clear(w->loop, &w->idle_timer);
     upstream_worker_drop(w);
@@ -83,9 +86,7 @@ static struct upstream_worker *worker_new(struct upstream *upstream, unsigned wo
     struct upstream_worker *w = mem_zalloc(sizeof *w);
     if (!w)
         return NULL;
-    pthread_mutex_lock(&upstream->lock);
-    struct target_set *set = target_set_hold(upstream->set);
-    pthread_mutex_unlock(&upstream->lock);
+    struct target_set *set = upstream_current_set(upstream);
     int r = balancer_init(&w->balancer, algorithms[upstream->conf->algorithm], set, worker);
     target_set_drop(set);
     if (r < 0) {

@@ -1,8 +1,9 @@
 /*
  * Earliest deadline first: weighted turns among many at O(log n) each.
  *
- * An entry of weight w is due every SCALE / w units of virtual time, first after half of that, which spreads the entries and makes each come exactly w times in any
- * period.  Deadlines wrap around and are compared by their difference.
+ * An entry of weight w is due every SCALE / w units of virtual time, first after half of that, which spreads the
+ * entries and makes each come exactly w times in any period.  Deadlines wrap around and are compared by their
+ * difference.
  */
 #pragma once
 
@@ -19,7 +20,8 @@ struct edf {
     struct edf_entry entries[];
 };
 
-enum { EDF_SCALE_BITS = 40 }; /* a stride is exact to a part in 10^9, and a million periods fit in the 63 bits of a difference */
+/* A stride is exact to a part in 10^9, and a million periods fit in the 63 bits of a difference. */
+enum { EDF_SCALE_BITS = 40 };
 
 void edf_add(struct edf *edf, uint32_t index, uint16_t weight);
 void edf_heapify(struct edf *edf);

@@ -1,11 +1,11 @@
 /*
  * Least connections: the lowest ratio of requests in flight to weight, over all workers.
  *
- * Ties are common (an idle upstream is one big tie) and decide the distribution under light load, so they take turns: by a cursor where weights are equal, by
- * smooth weighted round robin among the tied where they are not.
+ * Ties are common (an idle upstream is one big tie) and decide the distribution under light load, so they take turns:
+ * by a cursor where weights are equal, by smooth weighted round robin among the tied where they are not.
  *
- * A pick looks at every target, each on cache lines that other workers write: right for hundreds of targets, not for ten thousand.  With equal weights it stops at
- * the first one that is idle.
+ * A pick looks at every target, each on cache lines that other workers write: right for hundreds of targets, not for
+ * ten thousand.  With equal weights it stops at the first one that is idle.
  */
 #include "base/assert.h"
 #include "base/sys.h"
@@ -25,8 +25,10 @@ struct lowest {
     uint32_t tied; /* how many are as low */
 };
 
-static struct lowest find_lowest(const struct least_connections *lc, const struct target_set *set, const struct pick *pick);
-static int choose_tied(struct least_connections *lc, const struct target_set *set, const struct pick *pick, struct lowest low);
+static struct lowest find_lowest(const struct least_connections *lc, const struct target_set *set,
+                                 const struct pick *pick);
+static int choose_tied(struct least_connections *lc, const struct target_set *set, const struct pick *pick,
+                       struct lowest low);
 
 static void *least_connections_build(const struct target_set *set, unsigned worker)
 {
@@ -63,7 +65,8 @@ static uint32_t in_flight_of(const struct target_slot *slot)
     return atomic_load_explicit(&slot->target->in_flight, memory_order_relaxed);
 }
 
-static struct lowest find_lowest(const struct least_connections *lc, const struct target_set *set, const struct pick *pick)
+static struct lowest find_lowest(const struct least_connections *lc, const struct target_set *set,
+                                 const struct pick *pick)
 {
     struct lowest low = { .index = PICK_NONE };
     uint32_t at = lc->cursor;
@@ -87,13 +90,15 @@ static struct lowest find_lowest(const struct least_connections *lc, const struc
 }
 
 /* Counts move while we look, since other workers pick too; then the first one found before is as good as any. */
-static int choose_tied(struct least_connections *lc, const struct target_set *set, const struct pick *pick, struct lowest low)
+static int choose_tied(struct least_connections *lc, const struct target_set *set, const struct pick *pick,
+                       struct lowest low)
 {
     int best = PICK_NONE;
     int32_t sum = 0;
     for (uint32_t i = 0; i < set->count; i++) {
         const struct target_slot *slot = &set->slots[i];
-        if (!pick_allowed(pick, slot) || (uint64_t)in_flight_of(slot) * low.weight != (uint64_t)low.in_flight * slot->weight)
+        if (!pick_allowed(pick, slot) ||
+            (uint64_t)in_flight_of(slot) * low.weight != (uint64_t)low.in_flight * slot->weight)
             continue;
         lc->credits[i] += slot->weight;
         sum += slot->weight;

@@ -1,13 +1,12 @@
 /*
  * Weighted round robin in three forms, chosen when the table is built:
  *
- *      equal weights           a cursor: one step a pick, and one for each target that it passes by
- *      up to SMOOTH_MAX        smooth weighted: each pick raises every allowed target's credit by its weight, takes the highest and charges it the
- *                              sum; evenly spread, O(n)
- *      more                    earliest deadline first (edf.h): as even but for ties, O(log n)
+ *      equal weights      a cursor: one step a pick, and one for each target that it passes by
+ *      up to SMOOTH_MAX   smooth, O(n): credits grow by the weights, and the highest is charged their sum
+ *      more               earliest deadline first (edf.h): as even but for ties, O(log n)
  *
- * A target that may not be picked earns no credit meanwhile, so it comes back without a burst.  Workers start at different places, else all of them would send
- * their first request to the first target.
+ * A target that may not be picked earns no credit meanwhile, so it comes back without a burst.  Workers start at
+ * different places, else all of them would send their first request to the first target.
  */
 #include "base/assert.h"
 #include "base/sys.h"
@@ -16,9 +15,9 @@
 #include "balance/algorithms/edf.h"
 
 enum {
-    SMOOTH_MAX = 32,      /* where the pass over all targets begins to cost more than the heap, as measured */
-    PASSED_BY_MAX = 8,    /* targets at the top of the heap that may not be picked, before all are looked at */
-    STAGGER_MAX = 1000,   /* turns that a worker is ahead, at most */
+    SMOOTH_MAX = 32,    /* where the pass over all targets begins to cost more than the heap, as measured */
+    PASSED_BY_MAX = 8,  /* targets at the top of the heap that may not be picked, before all are looked at */
+    STAGGER_MAX = 1000, /* turns that a worker is ahead, at most */
 };
 
 struct round_robin {
@@ -135,8 +134,8 @@ static int pick_smooth(struct round_robin *rr, const struct target_set *set, con
 }
 
 /*
- * Many at the top may not be picked: looks at all. Those that are behind the one found are brought up to it, so that neither the next pick nor their return has to work off
- * what they missed.
+ * Many at the top may not be picked: looks at all. Those that are behind the one found are brought up to it, so that
+ * neither the next pick nor their return has to work off what they missed.
  */
 static int pick_edf_among_all(struct edf *edf, const struct target_set *set, const struct pick *pick)
 {

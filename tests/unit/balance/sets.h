@@ -44,8 +44,8 @@ static inline void set_health(const struct target_set *set, uint32_t index, enum
     atomic_store(&set->slots[index].target->health, health);
 }
 
-static inline void balancer_over(struct balancer *b, const struct algorithm *algorithm, const uint16_t *weights, uint32_t count,
-                                 unsigned worker)
+static inline void balancer_over(struct balancer *b, const struct algorithm *algorithm, const uint16_t *weights,
+                                 uint32_t count, unsigned worker)
 {
     struct target_set *set = set_of(weights, count);
     assert_int_equal(balancer_init(b, algorithm, set, worker), 0);

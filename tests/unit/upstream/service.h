@@ -1,8 +1,8 @@
 /*
  * Tiny services, a loop and calls to them, for the upstream's tests: everything in one thread, on the real loopback.
  *
- * A service answers each request with its name as the body and keeps the connection, unless told otherwise.  The tests turn the loop until what they wait for has happened; only if it never
- * does, patience ends.
+ * A service answers each request with its name as the body and keeps the connection, unless told otherwise.  The tests
+ * turn the loop until what they wait for has happened; only if it never does, patience ends.
  */
 #pragma once
 
@@ -74,8 +74,8 @@ struct service {
     struct io listener;
     struct address address;
     char name;
-    bool silent;          /* takes requests and does not answer */
-    bool closes;          /* says Connection: close and closes */
+    bool silent; /* takes requests and does not answer */
+    bool closes; /* says Connection: close and closes */
     unsigned accepted, ended, requests;
     struct service_connection *last; /* that a request came on */
     struct service_connection connections[SERVICE_CONNECTIONS_MAX];
@@ -184,19 +184,21 @@ static inline void service_stop(struct service *s)
 static inline struct upstream_conf usual_conf(void)
 {
     return (struct upstream_conf){
-        .timeouts = { 2000, 5000, 5000, 5000, 60000 },
+        .timeouts = { 2000, 60000, 5000, 5000, 5000 }, /* connect, idle, response, body and send idle */
         .keep_alive_connections = 256,
         .retry = { .attempts = 3, .budget_percent = 20, .backoff_ms = 1, .backoff_max_ms = 1 },
     };
 }
 
-static inline struct target_set *set_of_services(const char *upstream_name, struct service *const *services, uint32_t count)
+static inline struct target_set *set_of_services(const char *upstream_name, struct service *const *services,
+                                                 uint32_t count)
 {
     struct target_slot slots[8];
     assert_true(count <= ARRAY_LEN(slots));
     for (uint32_t i = 0; i < count; i++) {
         char name[] = { services[i]->name, '\0' };
-        slots[i] = (struct target_slot){ .target = target_get(upstream_name, &services[i]->address, name), .weight = 1 };
+        slots[i] =
+            (struct target_slot){ .target = target_get(upstream_name, &services[i]->address, name), .weight = 1 };
         assert_non_null(slots[i].target);
     }
     struct target_set *set = target_set_new(slots, count);
@@ -259,7 +261,8 @@ static const struct stream_events call_events = {
 };
 
 /* Opens, and sends a GET without a body. */
-static inline int call_open(struct call *call, struct upstream *upstream, unsigned worker, struct bench_loop *b, bool fresh)
+static inline int call_open(struct call *call, struct upstream *upstream, unsigned worker, struct bench_loop *b,
+                            bool fresh)
 {
     *call = (struct call){ .loop = &b->loop };
     call->arena = arena_new(&b->memory, ARENA_LIMIT_DEFAULT);
@@ -293,7 +296,8 @@ static inline void call_start(struct call *call, struct upstream *upstream, unsi
     assert_int_equal(call_open(call, upstream, worker, b, false), 0);
 }
 
-/* Until it is over, or will never be: our half broke (when calls are made to fail) and the service waits for the rest. */
+/* Until it is over, or will never be: our half broke (when calls are made to fail) and the service waits for the rest.
+ */
 static inline void call_await(struct call *call)
 {
     turn_until(call->loop, call->ended || call->reset || call->try.stream->sent_cut);

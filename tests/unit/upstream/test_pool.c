@@ -182,6 +182,26 @@ static void the_cap_is_shared_by_the_workers(void **state)
     end(2);
 }
 
+static void workers_that_are_not_attached_have_no_share(void **state)
+{
+    conf.keep_alive_connections = 3;
+    begin(2);
+    upstream_detach(upstream, 1);
+    struct call calls[3];
+    for (unsigned i = 0; i < ARRAY_LEN(calls); i++)
+        call_start(&calls[i], upstream, 0, &bench);
+    for (unsigned i = 0; i < ARRAY_LEN(calls); i++)
+        call_await(&calls[i]);
+    for (unsigned i = 0; i < ARRAY_LEN(calls); i++)
+        call_close(&calls[i], ERR_NONE);
+    assert_int_equal(stats().idle, 3);
+    assert_int_equal(upstream_attach(upstream, 1, &bench.loop), 0); /* now two are its share */
+    (void)call_whole(upstream, 0, &bench);
+    turn_until(&bench.loop, a.ended == 1);
+    assert_int_equal(stats().idle, 2);
+    end(2);
+}
+
 static void without_keep_alive_none_is_kept(void **state)
 {
     conf.keep_alive_connections = 0;
@@ -385,6 +405,7 @@ int main(void)
         POOL_TEST(an_answer_that_ends_the_connection_leaves_none_idle),
         POOL_TEST(idle_connections_are_kept_up_to_the_cap),
         POOL_TEST(the_cap_is_shared_by_the_workers),
+        POOL_TEST(workers_that_are_not_attached_have_no_share),
         POOL_TEST(without_keep_alive_none_is_kept),
         POOL_TEST(a_connection_ends_after_so_many_requests),
         POOL_TEST(idle_connections_are_closed_when_their_time_is_over),

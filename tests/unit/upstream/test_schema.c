@@ -41,7 +41,8 @@ static void loads(const char *text)
 static void refuses(const char *text, const char *path, const char *words)
 {
     unsigned errors = load(text);
-    if (errors != 1 || strcmp(conf_diagnostics(conf)->path, path) != 0 || !strstr(conf_diagnostics(conf)->message, words)) {
+    if (errors != 1 || strcmp(conf_diagnostics(conf)->path, path) != 0 ||
+        !strstr(conf_diagnostics(conf)->message, words)) {
         conf_print_diagnostics(conf, stderr, true);
         fail_msg("%s: %u errors, expected one at %s with `%s`", text, errors, path, words);
     }

@@ -256,6 +256,15 @@ static void another_workers_idle_connections_make_us_pass_to_another_target(void
     assert_null(calls[2].try.target);
     call_close(&calls[2], ERR_UPSTREAM_FULL);
 
+    struct target *free_again = calls[1].try.target;
+    call_close(&calls[1], ERR_CANCELLED);
+    for (int i = 0; i < 2; i++) { /* whichever of the two it comes to first */
+        call_start(&calls[1], upstream, 1, &bench);
+        assert_ptr_equal(calls[1].try.target, free_again);
+        call_close(&calls[1], ERR_CANCELLED);
+    }
+    call_start(&calls[1], upstream, 1, &bench);
+
     call_start(&calls[2], upstream, 0, &bench); /* its own it may use */
     assert_true(calls[2].try.stream->reused);
     for (unsigned i = 0; i < 3; i++)
