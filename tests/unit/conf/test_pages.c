@@ -11,7 +11,10 @@ static char *write_with(void (*write)(const struct conf_struct *, FILE *), const
     FILE *out = open_memstream(&text, &len);
     write(root, out);
     (void)fclose(out);
-    return text;
+    char *copy = strdup(text); /* gcc takes the stream's buffer for one of this frame */
+    free(text);
+    assert_non_null(copy);
+    return copy;
 }
 
 /* ---- JSON Schema ---- */

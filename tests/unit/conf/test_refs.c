@@ -1,6 +1,10 @@
 /* Named references: found wherever they are declared, and what is said when they are not. */
 #include "loading.h"
 
+#define THINGS                                                                                                         \
+    {                                                                                                                  \
+        CONF_MAP, .item = &sample_label_type, .names = "thing"                                                         \
+    }
 #define UPSTREAM "{targets: [1.1.1.1:1]}"
 
 static const struct conf_ref *proxy_ref(const struct loading *it, size_t route)
@@ -51,16 +55,14 @@ static void a_declaration_with_a_mistake_still_declares(void **state)
 
 static void a_name_declared_in_two_maps_is_a_mistake(void **state)
 {
-    static const struct conf_type map = { CONF_MAP, .item = &sample_label_type, .names = "thing" },
-                                  ref = { CONF_REF, .names = "thing" };
     struct holder {
         struct conf_list one, two;
         struct conf_ref use;
     };
     static const struct conf_field fields[] = {
-        { "one", map, CONF_AT(holder, one), CONF_DECLARES, .doc = "One." },
-        { "two", map, CONF_AT(holder, two), CONF_DECLARES, .doc = "Two." },
-        { "use", ref, CONF_AT(holder, use), .doc = "Which." },
+        { "one", THINGS, CONF_AT(holder, one), CONF_DECLARES, .doc = "One." },
+        { "two", THINGS, CONF_AT(holder, two), CONF_DECLARES, .doc = "Two." },
+        { "use", { CONF_REF, .names = "thing" }, CONF_AT(holder, use), .doc = "Which." },
         CONF_END,
     };
     static const struct conf_struct schema = { "holder", sizeof(struct holder), fields };
