@@ -100,9 +100,7 @@ static void attempt_send(struct proxying *p)
     x->down->splice_in_ok = up->splices && !p->replayable && exchange_body_passes(x, DIR_REQUEST);
     if (end && !p->body_end_taken) {
         p->body_end_taken = true;
-        p->response_deadline_ms =
-            x->worker->loop.now_ms + (uint64_t)upstream_settings(p->proxy->upstream)->timeouts.response_timeout_ms;
-        exchange_set_alarm(x, p->response_deadline_ms);
+        request_await_response(p);
     } else {
         request_send(p);
     }

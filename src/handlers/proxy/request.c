@@ -57,7 +57,7 @@ void request_rewind(struct proxying *p)
         pipe_finish(&p->feed, p->x->body->trailers);
 }
 
-static void await_response(struct proxying *p)
+void request_await_response(struct proxying *p)
 {
     struct exchange *x = p->x;
     if (p->accepted || x->tunnel)
@@ -74,7 +74,7 @@ static bool send_feed(struct proxying *p)
         return true;
     enum sent sent = stream_send_body(p->try.stream, &p->feed);
     if (sent == SENT && p->feed.end == PIPE_ENDED)
-        await_response(p);
+        request_await_response(p);
     return sent == EMPTY;
 }
 
@@ -107,7 +107,7 @@ void request_send(struct proxying *p)
         give_up_replay(p);
     if (sent == SENT && body->end == PIPE_ENDED) {
         p->body_end_taken = true;
-        await_response(p);
+        request_await_response(p);
     }
     if (body->bytes < before) {
         p->body_lost = p->body_lost || !p->replayable;
