@@ -22,6 +22,7 @@ enum {
     TIMEOUT_MS_DEFAULT = 2000, /* a lost datagram costs this much; resolvers in the same house answer in a few ms */
     TRIES_DEFAULT = 3,
     SERVERS_MAX = 8,
+    DATAGRAM_MAX = 1232, /* what passes everywhere without fragments (DNS Flag Day 2020) */
     DNS_PORT = 53,
 };
 
@@ -318,12 +319,14 @@ static int resolver_set_servers(struct resolver *resolver, const struct resolver
 static int resolver_open_channel(struct resolver *resolver, const struct resolver_options *options)
 {
     struct ares_options ares = {
+        .flags = ARES_FLAG_EDNS,
+        .ednspsz = DATAGRAM_MAX,
         .sock_state_cb = resolver_on_interest,
         .sock_state_cb_data = resolver,
         .timeout = (int)(options->timeout_ms ? options->timeout_ms : TIMEOUT_MS_DEFAULT),
         .tries = (int)(options->tries ? options->tries : TRIES_DEFAULT),
     };
-    int mask = ARES_OPT_SOCK_STATE_CB | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES;
+    int mask = ARES_OPT_FLAGS | ARES_OPT_EDNSPSZ | ARES_OPT_SOCK_STATE_CB | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES;
 
 #ifdef ARES_OPT_QUERY_CACHE /* 1.31 and later keep answers; whoever asks us has waited for the TTL already */
     ares.qcache_max_ttl = 0;
