@@ -139,6 +139,17 @@ static void put_count(struct page *page, const struct conf_type *type, unsigned 
         (void)fprintf(page->out, ", at least %lld", (long long)min);
 }
 
+/* A pattern of one word is code; a phrase (`IP:PORT or unix:PATH`) is text with marks of its own. */
+static void put_pattern(struct page *page, const char *pattern)
+{
+    if (pattern == NULL)
+        put(page, "text");
+    else if (strpbrk(pattern, " `") == NULL)
+        put_code_cell(page, pattern);
+    else
+        put_cell(page, pattern);
+}
+
 static void put_composed(struct page *page, const struct conf_type *type, unsigned flags)
 {
     if (type->kind == CONF_LIST && (flags & CONF_LONE)) {
@@ -159,10 +170,7 @@ static void put_type(struct page *page, const struct conf_type *type, unsigned f
         put_words(page, type);
         break;
     case CONF_CUSTOM:
-        if (type->pattern != NULL)
-            put_code_cell(page, type->pattern);
-        else
-            put(page, "text");
+        put_pattern(page, type->pattern);
         break;
     case CONF_LIST:
     case CONF_MAP:
