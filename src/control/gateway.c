@@ -18,6 +18,11 @@
 #include "observe/metrics.h"
 #include "upstream/upstream.h"
 
+enum {
+    NAMES_WAIT_MS = 3000, /* at start: for the names of targets, before serving without them */
+    NAMES_LOOK_MS = 5,
+};
+
 unsigned gateway_default_workers(void)
 {
     cpu_set_t set;
@@ -115,6 +120,17 @@ int gateway_load(struct gateway *gateway, const char *inherited)
     return 0;
 }
 
+/* Serving begins once every name has been answered, or not in time: until then requests would find no target. */
+static void look_at_names(struct timer *timer)
+{
+    struct gateway *gateway = container_of(timer, struct gateway, names_timer);
+    struct loop *loop = &gateway->control.loop;
+    if (names_settled(gateway->names) || loop->now_ms >= gateway->names_deadline_ms)
+        publish_snapshot(gateway);
+    else
+        timer_set(loop, timer, loop->now_ms + NAMES_LOOK_MS);
+}
+
 int gateway_start(struct gateway *gateway)
 {
     gateway->stations = mem_must(gateway->worker_count * sizeof(*gateway->stations));
@@ -130,13 +146,15 @@ int gateway_start(struct gateway *gateway)
     gateway->names = names_new(gateway, &gateway->current->settings.resolver);
     if (!gateway->names)
         return -1;
-    names_follow(gateway->names, gateway->current);
-    publish_snapshot(gateway);
     for (unsigned i = 0; i < gateway->worker_count; i++)
         if (station_start(&gateway->stations[i]) < 0) {
             log_error("start", "worker %u's thread cannot start: %s", i, strerror(errno));
             return -1;
         }
+    names_follow(gateway->names, gateway->current);
+    timer_init(&gateway->names_timer, look_at_names);
+    gateway->names_deadline_ms = gateway->control.loop.now_ms + NAMES_WAIT_MS;
+    look_at_names(&gateway->names_timer);
     return 0;
 }
 

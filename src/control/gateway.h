@@ -29,6 +29,8 @@ struct gateway {
     struct snapshot *current;    /* published last */
     struct access_log *access_log;
     struct names *names;
+    struct timer names_timer;    /* at start */
+    uint64_t names_deadline_ms;
     char *config_path;           /* NULL: `config_text` is the configuration */
     char *config_text;
     unsigned applying;           /* stations that have not answered yet */

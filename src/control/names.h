@@ -6,6 +6,8 @@
  */
 #pragma once
 
+#include <stdbool.h>
+
 struct gateway;
 struct names;
 struct resolver_conf;
@@ -15,5 +17,5 @@ struct names *names_new(struct gateway *gateway, const struct resolver_conf *con
 /* From now on follows the names of this snapshot's upstreams; those of the one before that are no longer there are let go. */
 void names_follow(struct names *names, const struct snapshot *snapshot);
 /* Every name has been answered once, with addresses or without. */
-int names_settled(const struct names *names);
+bool names_settled(const struct names *names);
 void names_free(struct names *names);

@@ -57,10 +57,12 @@ static void deliver_targets(struct letter *letter, struct loop *loop)
 
 void gateway_publish_targets(struct gateway *gateway, struct upstream *upstream, struct target_set *set)
 {
+    /* First for workers that attach from now on: one that attached before gets the letter behind its attaching. */
+    upstream_set_targets(upstream, target_set_hold(set));
     for (unsigned i = 0; i < gateway->worker_count; i++) {
         struct targets_letter *l = mem_must(sizeof(*l));
         *l = (struct targets_letter){ .letter.deliver = deliver_targets, .upstream = upstream_hold(upstream), .set = target_set_hold(set), .worker = i };
         loop_post(&gateway->stations[i].worker.loop, &l->letter);
     }
-    upstream_set_targets(upstream, set);
+    target_set_drop(set);
 }

@@ -194,7 +194,24 @@ static const struct conf_struct admin_schema = {
     .example = "admin: 127.0.0.1:9900\n",
 };
 
-static const struct conf_type server_text = { .kind = CONF_STRING, .flags = CONF_NONEMPTY };
+/* Checked here, so that a wrong one is a mistake with a place; the resolver takes the text. */
+static int parse_name_server(struct conf *conf, const struct conf_node *node, void *ret_value)
+{
+    struct address address;
+    const char *why = NULL;
+    bool fine = node->kind == NODE_SCALAR && (address_parse_ip(node->text, &address) == 0 ||
+                                              (address_parse(node->text, &address, &why) == 0 && address.family != AF_UNIX));
+    if (!fine) {
+        conf_error(conf, node, "expected a name server such as `10.0.0.53` or `127.0.0.1:5353`");
+        return -1;
+    }
+    *(const char **)ret_value = node->text.at; /* terminated, and the conf's */
+    return 0;
+}
+
+static const struct conf_type server_text = {
+    .kind = CONF_CUSTOM, .parse = parse_name_server, .size = sizeof(const char *), .pattern = "IP or IP:PORT",
+};
 static const struct conf_field resolver_fields[] = {
     { "servers", { .kind = CONF_LIST, .item = &server_text, .max = 8 }, CONF_AT(resolver_conf, servers), CONF_LONE, NULL,
       "Name servers, `IP` or `IP:PORT`. Left out, those of `/etc/resolv.conf`." },
