@@ -244,7 +244,9 @@ static int add_capture(struct search *s, unsigned index, struct route_match *mat
     if (span.begin == SIZE_MAX)
         return 0; /* a group that took no part */
     struct route_capture *c = &match->captures[match->capture_count++];
-    c->name = r->regex ? r->groups[index].name : r->captures[index];
+    c->name = arena_copy(s->arena, r->regex ? r->groups[index].name : r->captures[index]); /* the router may be gone before the exchange is */
+    if (!c->name.at)
+        return -ERR_MEMORY;
     c->raw = slice_make(s->path.at + span.begin, span.end - span.begin);
     return decode(s->arena, c->raw, r->regex || (r->takes_rest && index + 1 == s->span_count), &c->value);
 }

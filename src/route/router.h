@@ -42,8 +42,8 @@ struct route_entry {
     const struct conf_node *node; /* for messages: routes that can never match are warned of */
     struct plan *plan;
 };
-/* Control thread. Mistakes (bad template, bad regex ...) go to conf_error, routes that can never match to conf_warn. NULL after errors. `conf` and the plans are
- * held. The strings of `match` must live as long as `plan`: names of captures point into them. */
+/* Control thread. Mistakes (bad template, bad regex ...) go to conf_error, routes that can never match to conf_warn. NULL after errors. `conf`, which owns the
+ * matches, and the plans are held. */
 struct router *router_build(struct conf *conf, const struct route_entry *entries, size_t count);
 struct router *router_hold(struct router *router);
 void router_drop(struct router *router);
@@ -62,5 +62,5 @@ struct route_match {
     struct route_capture captures[ROUTE_CAPTURES_MAX]; /* the first capture_count */
     unsigned capture_count;
 };
-/* On a worker. The arena holds decoded captures, and the path when it had to be normalised; raw captures point into the request's head. */
+/* On a worker. What is returned lives in the arena and in the request's head: neither router nor conf need outlive the call (the plan must be held). */
 void router_match(const struct router *router, const struct message *request, struct arena *arena, struct route_match *ret_match);

@@ -164,14 +164,28 @@ static void captures_are_decoded_and_an_escaped_slash_stays_in_its_segment(void 
     routing_done(&r);
 }
 
-static void plain_captures_take_nothing_from_the_arena(void **state)
+static void a_match_without_captures_takes_nothing_from_the_arena(void **state)
 {
     struct routing r;
-    routing_build(&r, "- { path: '/u/{id}/f/{rest...}', methods: [GET] }\n");
+    routing_build(&r, "- { path: /u/a/f, methods: [GET] }\n- { prefix: /p }\n");
     size_t used = r.arena->used_bytes;
-    assert_int_equal(routing_ask(&r, "GET /u/12/f/a/b"), 0);
-    assert_slice_equal(routing_capture(&r, "rest"), "a/b");
+    assert_int_equal(routing_ask(&r, "GET http://h/u/a/f?x=1"), 0);
+    assert_int_equal(routing_ask(&r, "GET http://h/p/a/b"), 1);
     assert_int_equal(r.arena->used_bytes, used);
+    routing_done(&r);
+}
+
+static void captures_outlive_the_router_and_its_configuration(void **state)
+{
+    struct routing r;
+    routing_build(&r, "- { path: '/u/{id}/f/{rest...}' }\n");
+    assert_int_equal(routing_ask(&r, "GET /u/12/f/a/b"), 0);
+    router_drop(r.router);
+    conf_free(r.conf);
+    r.router = NULL;
+    r.conf = NULL;
+    assert_slice_equal(routing_capture(&r, "id"), "12");
+    assert_slice_equal(routing_capture(&r, "rest"), "a/b");
     routing_done(&r);
 }
 
@@ -239,8 +253,9 @@ static void without_memory_a_match_says_so(void **state)
     struct routing r;
     routing_build(&r, "- { path: '/a/{x}' }\n- { regex: '/r.*' }\n- {}\n");
     r.arena->limit_bytes = r.arena->used_bytes;
-    assert_int_equal(routing_ask(&r, "GET /a/plain"), 0);
-    assert_int_equal(routing_ask(&r, "GET /a/%20"), NO_ROUTE);
+    assert_int_equal(routing_ask(&r, "GET /a/x"), NO_ROUTE);
+    assert_int_equal(r.match.err, ERR_MEMORY);
+    assert_int_equal(routing_ask(&r, "GET /%20"), NO_ROUTE);
     assert_int_equal(r.match.err, ERR_MEMORY);
     assert_int_equal(routing_ask(&r, "GET /r"), NO_ROUTE);
     assert_int_equal(r.match.err, ERR_MEMORY);
@@ -259,7 +274,8 @@ int main(void)
         cmocka_unit_test(query_parameters_compare_decoded),
         cmocka_unit_test(cookies_are_found_among_others_and_over_several_lines),
         cmocka_unit_test(captures_are_decoded_and_an_escaped_slash_stays_in_its_segment),
-        cmocka_unit_test(plain_captures_take_nothing_from_the_arena),
+        cmocka_unit_test(a_match_without_captures_takes_nothing_from_the_arena),
+        cmocka_unit_test(captures_outlive_the_router_and_its_configuration),
         cmocka_unit_test(each_route_of_a_pattern_names_its_captures_itself),
         cmocka_unit_test(captures_of_a_route_that_fell_through_are_forgotten),
         cmocka_unit_test(named_groups_of_a_regex_are_captures),
