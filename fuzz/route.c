@@ -1,4 +1,5 @@
-/* Routes and requests made of the input: the router takes the route that a naive matcher takes, and neither reads beyond its bytes. */
+/* Routes and requests made of the input: the router takes the route that a naive matcher takes, and neither reads
+ * beyond its bytes. */
 #include <stddef.h>
 #include <stdint.h>
 

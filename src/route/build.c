@@ -1,9 +1,12 @@
 /*
  * From the matches of the configuration to a router.
  *
- *      match --compile_entry--> struct entry + a placement for each host --sort--> runs of routes --> nodes and hosts point at their runs
+ *      match --compile_entry--> struct entry, a placement for each host --sort--> runs of routes
  *
- * Every mistake is reported before the build is given up.  Runs on the control thread, where running out of memory aborts.
+ * and then each node and host points at its runs.
+ *
+ * Every mistake is reported before the build is given up.  Runs on the control thread, where running out of memory
+ * aborts.
  */
 #include "route/router.h"
 

@@ -1,6 +1,6 @@
 /*
- * Compiling one `match`: its hosts, its path, its methods and conditions.  Each mistake is reported at the field it stands in, and the rest is
- * looked at all the same.
+ * Compiling one `match`: its hosts, its path, its methods and conditions.  Each mistake is reported at the field it
+ * stands in, and the rest is looked at all the same.
  */
 #include "route/compile.h"
 
@@ -22,7 +22,7 @@ struct job {
     struct compilation *c;
     const struct route_entry *from;
     struct entry *entry;
-    struct route route;   /* what the placements copy */
+    struct route route; /* what the placements copy */
     struct pattern pattern;
     enum place_kind kind;
 };
@@ -47,8 +47,8 @@ static bool add_custom_method(struct job *job, struct slice name, uint64_t *bits
     while (i < router->custom_method_count && !slice_eq(router->custom_methods[i], name))
         i++;
     if (i == CUSTOM_METHODS_MAX) {
-        conf_error(job->c->conf, place_of(job, "methods"), "at most %d methods of your own can be named in all routes together",
-                   CUSTOM_METHODS_MAX);
+        conf_error(job->c->conf, place_of(job, "methods"),
+                   "at most %d methods of your own can be named in all routes together", CUSTOM_METHODS_MAX);
         return false;
     }
     if (i == router->custom_method_count)
@@ -182,7 +182,8 @@ static int compile_path(struct job *job)
     if (match->regex)
         return compile_regex(job);
     job->kind = match->prefix ? PLACE_PREFIX : PLACE_ANY;
-    return match->prefix ? pattern_parse_prefix(job->c->conf, place_of(job, "prefix"), match->prefix, &job->pattern) : 0;
+    return match->prefix ? pattern_parse_prefix(job->c->conf, place_of(job, "prefix"), match->prefix, &job->pattern)
+                         : 0;
 }
 
 /* ---- hosts ---- */
@@ -199,16 +200,20 @@ static int read_host(struct job *job, const char *text, struct slice *ret_name)
     if (slice_ends(plain, SLICE(".")))
         plain.len--;
     if (slice_find(plain, '*') >= 0) {
-        conf_error(conf, node, "`%s`: a `*` can only stand for the first labels (`*.example.com`); without `host` a route is for every host",
+        conf_error(conf, node,
+                   "`%s`: a `*` can only stand for the first labels (`*.example.com`); without `host` a route is for "
+                   "every host",
                    text);
         return -1;
     }
-    if (plain.len == 0 || plain.at[0] == '.' || whole.len > HOST_BYTES_MAX || uri_parse_authority(plain, &host, &port) < 0) {
+    if (plain.len == 0 || plain.at[0] == '.' || whole.len > HOST_BYTES_MAX ||
+        uri_parse_authority(plain, &host, &port) < 0) {
         conf_error(conf, node, "`%s` is no host name", text);
         return -1;
     }
     if (host.len != plain.len) {
-        conf_error(conf, node, "`%s`: the port is no part of the host; requests are matched whatever port they name", text);
+        conf_error(conf, node, "`%s`: the port is no part of the host; requests are matched whatever port they name",
+                   text);
         return -1;
     }
     if (wild && plain.at[0] == '[') {

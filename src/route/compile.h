@@ -1,5 +1,6 @@
 /*
- * Between build.c and compile.c: one `match` becomes an entry, and a placement under each of its hosts.  Only these two include this.
+ * Between build.c and compile.c: one `match` becomes an entry, and a placement under each of its hosts.  Only these two
+ * include this.
  */
 #pragma once
 
@@ -8,7 +9,13 @@
 
 struct route_entry;
 
-enum place_kind { PLACE_EXACT = TRIE_EXACT, PLACE_REST = TRIE_REST, PLACE_PREFIX = TRIE_PREFIX, PLACE_REGEX, PLACE_ANY };
+enum place_kind {
+    PLACE_EXACT = TRIE_EXACT,
+    PLACE_REST = TRIE_REST,
+    PLACE_PREFIX = TRIE_PREFIX,
+    PLACE_REGEX,
+    PLACE_ANY
+};
 
 /* A route and where it belongs. */
 struct placement {

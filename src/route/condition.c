@@ -1,7 +1,8 @@
 /*
  * Compiling and testing conditions.  The parent finds the values under the name, one by one; `fits` tests one of them.
  *
- * Query names and values are compared decoded (`+` stays a plus: only forms mean a space by it).  Cookies are compared as sent.
+ * Query names and values are compared decoded (`+` stays a plus: only forms mean a space by it).  Cookies are compared
+ * as sent.
  */
 #include "route/condition.h"
 
@@ -43,17 +44,21 @@ static int compile_name(struct conf *conf, const struct conf_entry *entry, struc
         }
     }
     if (c->name.len == 0 || (c->kind != CONDITION_QUERY && !field_name_valid(c->name))) {
-        conf_error(conf, entry->node, "`%s` is no valid %s name", entry->key, c->kind == CONDITION_HEADER ? "header" : "parameter");
+        conf_error(conf, entry->node, "`%s` is no valid %s name", entry->key,
+                   c->kind == CONDITION_HEADER ? "header" : "parameter");
         return -1;
     }
     return 0;
 }
 
-int condition_compile(struct conf *conf, enum condition_kind kind, const struct conf_entry *entry, struct condition *ret_condition)
+int condition_compile(struct conf *conf, enum condition_kind kind, const struct conf_entry *entry,
+                      struct condition *ret_condition)
 {
     const struct field_match_conf *match = (const struct field_match_conf *)entry->value;
     struct condition *c = ret_condition;
-    *c = (struct condition){ .kind = kind, .test = match->absent ? TEST_ABSENT : TEST_PRESENT, .name = slice_from(entry->key) };
+    *c = (struct condition){ .kind = kind,
+                             .test = match->absent ? TEST_ABSENT : TEST_PRESENT,
+                             .name = slice_from(entry->key) };
     if (compile_name(conf, entry, c) < 0)
         return -1;
     if (match->equals) {

@@ -1,8 +1,10 @@
 /*
- * Hosts to their routes.  Exact names and suffixes (kept with their leading dot, which no name begins with) share one table.
+ * Hosts to their routes.  Exact names and suffixes (kept with their leading dot, which no name begins with) share one
+ * table.
  *
- * A request asks for its name, then for the suffixes behind its dots, the longest first.  Only as many dots are looked at, from the right, as the
- * longest configured suffix has, so the work is bounded by the configuration and not by what the client sends.
+ * A request asks for its name, then for the suffixes behind its dots, the longest first.  Only as many dots are looked
+ * at, from the right, as the longest configured suffix has, so the work is bounded by the configuration and not by what
+ * the client sends.
  */
 #include "route/table.h"
 

@@ -6,8 +6,9 @@
  *          regexes in the order of the file
  *          routes without a path
  *
- * The walk goes back when what it met does not hold.  It enters a node at most once, and the depth of the tree is bounded when it is built, so the
- * recursion is too.  A regex that runs into its limits ends the search with an error: trying on could pick a route that is less guarded.
+ * The walk goes back when what it met does not hold.  It enters a node at most once, and the depth of the tree is
+ * bounded when it is built, so the recursion is too.  A regex that runs into its limits ends the search with an error:
+ * trying on could pick a route that is less guarded.
  */
 #include "route/router.h"
 
@@ -33,8 +34,8 @@ struct search {
     struct slice path; /* normalised; at == NULL for a target without one */
     uint64_t method;   /* bit */
     bool is_head;
-    int err;           /* -ERR_x: the search is over */
-    uint64_t allow;    /* methods of routes that match in all but the method */
+    int err;        /* -ERR_x: the search is over */
+    uint64_t allow; /* methods of routes that match in all but the method */
     const struct route *found;
     unsigned span_count;
     struct span spans[PATTERN_CAPTURES_MAX];
@@ -63,7 +64,8 @@ static enum method_fit method_fits(const struct search *s, const struct route *r
     return s->is_head && (route->methods & 1u << METHOD_GET) ? METHOD_AS_GET : METHOD_NO;
 }
 
-/* Takes the first route of a run that holds. HEAD is served by a route for GET unless one of the same weight names HEAD. */
+/* Takes the first route of a run that holds. HEAD is served by a route for GET unless one of the same weight names
+ * HEAD. */
 static bool take(struct search *s, uint32_t run)
 {
     const struct route *as_get = NULL;
@@ -111,7 +113,8 @@ static bool walk_on(struct search *s, const struct trie_node *n, size_t at, unsi
     return take(s, n->routes[TRIE_PREFIX]);
 }
 
-/* From `node`, whose segments have been matched, at the segment that begins at `at`; past the path's length none is left. True when the search is over. */
+/* From `node`, whose segments have been matched, at the segment that begins at `at`; past the path's length none is
+ * left. True when the search is over. */
 static bool walk(struct search *s, uint32_t node, size_t at, unsigned captured)
 {
     const struct trie *trie = &s->router->trie;
@@ -244,7 +247,8 @@ static int add_capture(struct search *s, unsigned index, struct route_match *mat
     if (span.begin == SIZE_MAX)
         return 0; /* a group that took no part */
     struct route_capture *c = &match->captures[match->capture_count++];
-    c->name = arena_copy(s->arena, r->regex ? r->groups[index].name : r->captures[index]); /* the router may be gone before the exchange is */
+    c->name = arena_copy(s->arena, r->regex ? r->groups[index].name
+                                            : r->captures[index]); /* the router may be gone before the exchange is */
     if (!c->name.at)
         return -ERR_MEMORY;
     c->raw = slice_make(s->path.at + span.begin, span.end - span.begin);
@@ -271,7 +275,8 @@ static int find_path(const struct message *request, struct arena *arena, struct 
     return uri_normalise(arena, path, ret_path);
 }
 
-void router_match(const struct router *router, const struct message *request, struct arena *arena, struct route_match *ret_match)
+void router_match(const struct router *router, const struct message *request, struct arena *arena,
+                  struct route_match *ret_match)
 {
     uint32_t hosts[HOSTS_TRIED_MAX];
     struct search s;
@@ -295,7 +300,7 @@ void router_match(const struct router *router, const struct message *request, st
     if (!s.err && s.found)
         s.err = add_captures(&s, ret_match);
     if (s.err) {
-        ret_match->err = (enum err)-s.err;
+        ret_match->err = (enum err) - s.err;
     } else if (s.found) {
         ret_match->plan = s.found->plan;
         ret_match->err = ERR_NONE;

@@ -58,7 +58,8 @@ static int read_pattern(struct reading *r, const char *text)
     }
 }
 
-int pattern_parse_template(struct conf *conf, const struct conf_node *node, const char *text, struct pattern *ret_pattern)
+int pattern_parse_template(struct conf *conf, const struct conf_node *node, const char *text,
+                           struct pattern *ret_pattern)
 {
     struct reading r = { conf, node, ret_pattern, true };
     return read_pattern(&r, text);
@@ -105,11 +106,13 @@ static int read_capture(struct reading *r, struct slice segment, bool last)
     enum segment_kind kind = SEGMENT_PARAM;
 
     if (!r->captures_ok) {
-        conf_error(r->conf, r->node, "a prefix has no captures; write it as `path`, with `{name...}` for the remainder");
+        conf_error(r->conf, r->node,
+                   "a prefix has no captures; write it as `path`, with `{name...}` for the remainder");
         return -1;
     }
     if (segment.len < 2 || segment.at[0] != '{' || segment.at[segment.len - 1] != '}') {
-        conf_error(r->conf, r->node, "`%.*s`: a segment is either text or one `{name}`; use `regex` for a part of a segment",
+        conf_error(r->conf, r->node,
+                   "`%.*s`: a segment is either text or one `{name}`; use `regex` for a part of a segment",
                    SLICE_ARG(segment));
         return -1;
     }
@@ -118,12 +121,14 @@ static int read_capture(struct reading *r, struct slice segment, bool last)
         kind = SEGMENT_REST;
     }
     if (!name_valid(name)) {
-        conf_error(r->conf, r->node, "`%.*s`: a capture's name is made of letters, digits and `_`, and begins with no digit",
+        conf_error(r->conf, r->node,
+                   "`%.*s`: a capture's name is made of letters, digits and `_`, and begins with no digit",
                    SLICE_ARG(segment));
         return -1;
     }
     if (kind == SEGMENT_REST && !last) {
-        conf_error(r->conf, r->node, "`%.*s` takes the remainder of the path, so it can only be the last segment", SLICE_ARG(segment));
+        conf_error(r->conf, r->node, "`%.*s` takes the remainder of the path, so it can only be the last segment",
+                   SLICE_ARG(segment));
         return -1;
     }
     return add_capture(r, kind, name);
@@ -165,16 +170,19 @@ static int read_literal(struct reading *r, struct slice segment, bool last)
         return -1;
     }
     if (slice_eq(segment, SLICE(".")) || slice_eq(segment, SLICE(".."))) {
-        conf_error(r->conf, r->node, "`%.*s`: request paths are matched with dot segments resolved", SLICE_ARG(segment));
+        conf_error(r->conf, r->node, "`%.*s`: request paths are matched with dot segments resolved",
+                   SLICE_ARG(segment));
         return -1;
     }
     if (slice_find(segment, '?') >= 0 || slice_find(segment, '#') >= 0) {
-        conf_error(r->conf, r->node, "`%.*s`: the query is no part of the path; match it with `query`", SLICE_ARG(segment));
+        conf_error(r->conf, r->node, "`%.*s`: the query is no part of the path; match it with `query`",
+                   SLICE_ARG(segment));
         return -1;
     }
     int rc = normalise_literal(r, segment, &text);
     if (rc < 0 || (segment.len > 0 && text.len == 0)) {
-        conf_error(r->conf, r->node, rc == -ERR_MEMORY ? "out of memory" : "`%.*s` is no valid path segment", SLICE_ARG(segment));
+        conf_error(r->conf, r->node, rc == -ERR_MEMORY ? "out of memory" : "`%.*s` is no valid path segment",
+                   SLICE_ARG(segment));
         return -1;
     }
     r->pattern->segments[r->pattern->count++] = (struct segment){ SEGMENT_LITERAL, text };

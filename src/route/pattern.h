@@ -1,8 +1,9 @@
 /*
  * Path templates and prefixes as routes are written with: "/users/{id}", "/files/{rest...}", prefix "/api".
  *
- * A pattern is a list of segments.  Literal text is brought into the form that uri_normalise gives request paths, so that the two compare as
- * bytes.  "/a/" ends in an empty literal segment and differs from "/a"; in a prefix the last slash does not count.
+ * A pattern is a list of segments.  Literal text is brought into the form that uri_normalise gives request paths, so
+ * that the two compare as bytes.  "/a/" ends in an empty literal segment and differs from "/a"; in a prefix the last
+ * slash does not count.
  */
 #pragma once
 
@@ -29,5 +30,7 @@ struct pattern {
 };
 
 /* Control thread. 0, or -1 after conf_error at `node`. */
-MUST_USE int pattern_parse_template(struct conf *conf, const struct conf_node *node, const char *text, struct pattern *ret_pattern);
-MUST_USE int pattern_parse_prefix(struct conf *conf, const struct conf_node *node, const char *text, struct pattern *ret_pattern);
+MUST_USE int pattern_parse_template(struct conf *conf, const struct conf_node *node, const char *text,
+                                    struct pattern *ret_pattern);
+MUST_USE int pattern_parse_prefix(struct conf *conf, const struct conf_node *node, const char *text,
+                                  struct pattern *ret_pattern);

@@ -1,9 +1,9 @@
 /*
  * PCRE2 behind regex.h.
  *
- * A match needs scratch memory.  It comes from the request's arena, through a PCRE2 context that lives there too: no lock, no
- * per-thread state, and the arena's limit bounds the interpreter's frames.  JIT code runs on the machine stack (32 KiB at most); a
- * subject that needs more is run again by the interpreter, whose frames are bounded as well.
+ * A match needs scratch memory.  It comes from the request's arena, through a PCRE2 context that lives there too: no
+ * lock, no per-thread state, and the arena's limit bounds the interpreter's frames.  JIT code runs on the machine stack
+ * (32 KiB at most); a subject that needs more is run again by the interpreter, whose frames are bounded as well.
  */
 #include "route/regex.h"
 
@@ -15,7 +15,8 @@
 #include "base/sys.h"
 #include "conf/conf.h"
 
-/* One step is about 5 ns: a hostile subject costs a quarter of a millisecond at most. Ordinary patterns need a step or two a byte. */
+/* One step is about 5 ns: a hostile subject costs a quarter of a millisecond at most. Ordinary patterns need a step or
+ * two a byte. */
 enum { STEPS_MAX = 50000, DEPTH_MAX = 2000, HEAP_KIB_MAX = 256 };
 
 struct regex {
@@ -48,7 +49,8 @@ static int compile(struct regex *regex, const char *text, int *ret_code, size_t 
 {
     pcre2_general_context *general = pcre2_general_context_create(take, give, NULL);
     pcre2_compile_context *context = general ? pcre2_compile_context_create(general) : NULL;
-    uint32_t options = PCRE2_ANCHORED | PCRE2_ENDANCHORED | PCRE2_DOLLAR_ENDONLY | PCRE2_NEVER_UTF | PCRE2_NEVER_BACKSLASH_C;
+    uint32_t options =
+        PCRE2_ANCHORED | PCRE2_ENDANCHORED | PCRE2_DOLLAR_ENDONLY | PCRE2_NEVER_UTF | PCRE2_NEVER_BACKSLASH_C;
 
     *ret_code = PCRE2_ERROR_NOMEMORY;
     *ret_offset = 0;

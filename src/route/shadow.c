@@ -1,9 +1,11 @@
 /*
- * Which routes can never match?  A route is unreachable under a host when routes that are tried before it, whose conditions are among its own, take
- * all of its methods.  Tried before it are: what stands earlier in its run; for a prefix, the exact and the remainder route at the same
- * node when both cover it; for a regex, the same regex earlier, and a catch-all prefix or remainder at the root.
+ * Which routes can never match?  A route is unreachable under a host when routes that are tried before it, whose
+ * conditions are among its own, take all of its methods.  Tried before it are: what stands earlier in its run; for a
+ * prefix, the exact and the remainder route at the same node when both cover it; for a regex, the same regex earlier,
+ * and a catch-all prefix or remainder at the root.
  *
- * This is sound (what is warned of is truly dead) and complete for what people write by mistake; a regex that covers another is not seen.
+ * This is sound (what is warned of is truly dead) and complete for what people write by mistake; a regex that covers
+ * another is not seen.
  */
 #include "route/table.h"
 
@@ -57,7 +59,8 @@ static bool covers_all(const struct cover *cover, const struct route *route)
 }
 
 /* Exact and remainder routes of the node together take what the prefix would. */
-static void cover_prefix(const struct router *router, const struct trie_node *node, bool root, const struct route *route, struct cover *cover)
+static void cover_prefix(const struct router *router, const struct trie_node *node, bool root,
+                         const struct route *route, struct cover *cover)
 {
     struct cover exact = { root ? METHODS_ALL : 0, NULL }, rest = { 0, NULL };
     cover_by_run(router, node->routes[TRIE_EXACT], route, &exact);
@@ -68,8 +71,8 @@ static void cover_prefix(const struct router *router, const struct trie_node *no
 
 struct audit {
     const struct router *router;
-    uint32_t *alive;              /* by entry: placements that can match */
-    const struct route **by;      /* by entry: what covers it */
+    uint32_t *alive;         /* by entry: placements that can match */
+    const struct route **by; /* by entry: what covers it */
 };
 
 static void judge(struct audit *audit, const struct route *route, const struct cover *cover)
@@ -117,7 +120,8 @@ static void audit_regexes(struct audit *audit, const struct host *host, const st
     for (const struct route *r = &router->routes[host->regexes];; r++) {
         struct cover cover = { 0, NULL };
         for (const struct route *e = &router->routes[host->regexes]; e < r; e++) {
-            if (strcmp(entries[e->entry].match->regex, entries[r->entry].match->regex) == 0 && conditions_within(e, r)) {
+            if (strcmp(entries[e->entry].match->regex, entries[r->entry].match->regex) == 0 &&
+                conditions_within(e, r)) {
                 cover.by = e;
                 cover.methods |= e->methods;
             }
@@ -133,10 +137,12 @@ static void audit_regexes(struct audit *audit, const struct host *host, const st
 static void warn(struct conf *conf, const struct route_entry *entries, uint32_t dead, uint32_t by)
 {
     const struct conf_node *node = entries[dead].node, *other = entries[by].node;
-    const char *hint = entries[dead].match->regex && entries[by].match->prefix ? "; regexes are tried after prefixes: leave out `prefix: /` for a last resort"
-                                                                               : "";
+    const char *hint = entries[dead].match->regex && entries[by].match->prefix
+                           ? "; regexes are tried after prefixes: leave out `prefix: /` for a last resort"
+                           : "";
     if (other)
-        conf_warn(conf, node, "this route can never match: the route in line %u takes all of its requests before it%s", other->mark.line, hint);
+        conf_warn(conf, node, "this route can never match: the route in line %u takes all of its requests before it%s",
+                  other->mark.line, hint);
     else
         conf_warn(conf, node, "this route can never match: another route takes all of its requests before it%s", hint);
 }

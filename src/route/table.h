@@ -4,8 +4,8 @@
  *      host table --hash--> host --root--> trie node --routes[kind]--> run of routes, the most specific first
  *                                \--regexes, any: runs as well
  *
- * A run is a stretch of the array of routes in which each but the last says `more`.  Runs are named by the index of their first route; 0 is
- * no run.  Written by build.c, then immutable.
+ * A run is a stretch of the array of routes in which each but the last says `more`.  Runs are named by the index of
+ * their first route; 0 is no run.  Written by build.c, then immutable.
  */
 #pragma once
 
@@ -36,24 +36,24 @@ enum {
 /* One route under one host. 64 bytes: a cache line. */
 struct route {
     struct plan *plan;
-    uint64_t methods;                   /* bits: enum method, then router->custom_methods */
+    uint64_t methods; /* bits: enum method, then router->custom_methods */
     const struct condition *conditions;
-    const struct slice *captures;       /* of a template: names in the order of the path */
-    const struct regex *regex;          /* with groups */
+    const struct slice *captures; /* of a template: names in the order of the path */
+    const struct regex *regex;    /* with groups */
     const struct regex_group *groups;
-    uint32_t entry;                     /* its place in the file */
+    uint32_t entry; /* its place in the file */
     uint16_t condition_count;
-    uint16_t weight;                    /* conditions, with methods as one of them */
+    uint16_t weight; /* conditions, with methods as one of them */
     uint8_t group_count;
-    bool takes_rest;                    /* the last capture is a remainder */
+    bool takes_rest; /* the last capture is a remainder */
     bool more;
 };
 
 struct host {
-    struct slice name;  /* lower case; "*.a.example" is ".a.example"; empty: routes without a host */
-    uint32_t root;      /* trie node */
-    uint32_t regexes;   /* run, in the order of the file */
-    uint32_t any;       /* run of the routes without a path */
+    struct slice name; /* lower case; "*.a.example" is ".a.example"; empty: routes without a host */
+    uint32_t root;     /* trie node */
+    uint32_t regexes;  /* run, in the order of the file */
+    uint32_t any;      /* run of the routes without a path */
 };
 
 struct host_table {

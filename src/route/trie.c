@@ -1,14 +1,17 @@
 /*
- * The tree of path segments.  The table of children is open-addressed with linear probing, at most half full; a slot keeps the hash, so that a
- * foreign slot is passed without touching its node.  Only the configuration fills it, so its hash needs no secret, only speed: segments are
- * short, and each is hashed with one or two multiplications.
+ * The tree of path segments.  The table of children is open-addressed with linear probing, at most half full; a slot
+ * keeps the hash, so that a foreign slot is passed without touching its node.  Only the configuration fills it, so its
+ * hash needs no secret, only speed: segments are short, and each is hashed with one or two multiplications.
  */
 #include "route/trie.h"
 
 #include "base/assert.h"
 #include "base/sys.h"
 
-enum { CACHE_LINE = 64, UNITS_FIRST = CACHE_LINE / NODE_UNIT }; /* node 0 is no node, and the first real one begins a line */
+enum {
+    CACHE_LINE = 64,
+    UNITS_FIRST = CACHE_LINE / NODE_UNIT
+}; /* node 0 is no node, and the first real one begins a line */
 
 static uint64_t load8(const char *at)
 {
@@ -45,7 +48,8 @@ static uint32_t edge_hash(uint32_t parent, struct slice text)
         a = load4(at);
         b = load4(end - 4);
     } else if (text.len > 0) {
-        a = (unsigned char)at[0] | (uint64_t)(unsigned char)at[text.len / 2] << 8 | (uint64_t)(unsigned char)end[-1] << 16;
+        a = (unsigned char)at[0] | (uint64_t)(unsigned char)at[text.len / 2] << 8 |
+            (uint64_t)(unsigned char)end[-1] << 16;
     }
     return (uint32_t)(fold(a ^ h, b ^ other) >> 16);
 }

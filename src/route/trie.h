@@ -4,9 +4,10 @@
  *      root ("a.example") -- "users" -- {id} -- "orders"
  *                         \- "login"
  *
- * A node lies in one growing buffer with its text right behind it, and the nodes of one pattern lie beside each other in the order they are
- * walked: "/users/{id}/orders" is two cache lines.  A node with one literal child points to it.  One with more has its children in a hash table
- * that all nodes share, keyed by parent and text, so that a step costs the same with two children and with ten thousand.
+ * A node lies in one growing buffer with its text right behind it, and the nodes of one pattern lie beside each other
+ * in the order they are walked: "/users/{id}/orders" is two cache lines.  A node with one literal child points to it.
+ * One with more has its children in a hash table that all nodes share, keyed by parent and text, so that a step costs
+ * the same with two children and with ten thousand.
  *
  * Built by the control thread, then immutable and shared by all workers.
  */
@@ -39,8 +40,8 @@ struct trie_slot {
 };
 
 struct trie {
-    char *buffer;  /* of nodes; begins on a cache line */
-    char *memory;  /* what it was allocated as */
+    char *buffer;        /* of nodes; begins on a cache line */
+    char *memory;        /* what it was allocated as */
     uint32_t used, size; /* in units */
     struct trie_slot *slots;
     uint32_t slot_count, slot_mask;

@@ -1,8 +1,8 @@
 /*
  * Writing Location (RFC 9110 10.2.2) from a compiled template.
  *
- * Each part is escaped for where it stands, so that no value can end the part it is in: neither the line (no control byte is ever written) nor the
- * path, the query or the host.
+ * Each part is escaped for where it stands, so that no value can end the part it is in: neither the line (no control
+ * byte is ever written) nor the path, the query or the host.
  */
 #include "handlers/redirect/location.h"
 
@@ -15,8 +15,8 @@
 /* What stays as it is, beside unreserved characters (RFC 3986 3.3, 3.4). */
 #define IN_SEGMENT "!$&'()*+,;=:@"
 #define IN_PATH    IN_SEGMENT "/"
-#define IN_QUERY   "!$'()*,:@/"        /* of a value: neither the end of it nor a space in a form */
-#define AS_SENT    IN_PATH "%?"        /* escaped already; only what a URI cannot hold is */
+#define IN_QUERY   "!$'()*,:@/" /* of a value: neither the end of it nor a space in a form */
+#define AS_SENT    IN_PATH "%?" /* escaped already; only what a URI cannot hold is */
 
 struct writing {
     const struct exchange *x;

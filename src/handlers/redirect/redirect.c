@@ -1,7 +1,8 @@
 /*
  * The redirect handler: sends the client elsewhere.
  *
- * The default is 307, which keeps the method and is not cached: a permanent redirect given by mistake stays in browsers and cannot be taken back.
+ * The default is 307, which keeps the method and is not cached: a permanent redirect given by mistake stays in browsers
+ * and cannot be taken back.
  */
 #include "handlers/redirect/handler_redirect.h"
 
@@ -31,12 +32,25 @@ static void validate(struct conf *conf, const struct conf_node *node, void *valu
 }
 
 static const struct conf_field redirect_fields[] = {
-    { "to", { .kind = CONF_STRING }, CONF_AT(redirect_conf, to), CONF_REQUIRED | CONF_NONEMPTY, NULL,
-      "Where to: a path or an `https://` or `http://` URI, in which `{path}`, `{query}`, `{host}` (without port) and the route's captures are put in, "
+    { "to",
+      { .kind = CONF_STRING },
+      CONF_AT(redirect_conf, to),
+      CONF_REQUIRED | CONF_NONEMPTY,
+      NULL,
+      "Where to: a path or an `https://` or `http://` URI, in which `{path}`, `{query}`, `{host}` (without port) and "
+      "the route's captures are put in, "
       "encoded. `{rest...}` keeps the slashes of a remainder." },
-    { "status", { .kind = CONF_INT, .min = 301, .max = 308 }, CONF_AT(redirect_conf, status), 0, "307",
+    { "status",
+      { .kind = CONF_INT, .min = 301, .max = 308 },
+      CONF_AT(redirect_conf, status),
+      0,
+      "307",
       "301 and 308 are permanent, 302 and 307 temporary; 307 and 308 keep the method; 303 makes it GET." },
-    { "keep_query", { .kind = CONF_BOOL }, CONF_AT(redirect_conf, keep_query), 0, "true",
+    { "keep_query",
+      { .kind = CONF_BOOL },
+      CONF_AT(redirect_conf, keep_query),
+      0,
+      "true",
       "Adds the request's query, unless `to` places it with `{query}`." },
     CONF_END,
 };
@@ -82,7 +96,7 @@ static void redirect_start(struct exchange *x, void *state, const void *data)
     if (rc == 0)
         rc = fields_add_id(&x->response.fields, x->arena, FIELD_LOCATION, value);
     if (rc < 0)
-        exchange_fail(x, (enum err)-rc, SLICE_EMPTY);
+        exchange_fail(x, (enum err) - rc, SLICE_EMPTY);
 }
 
 const struct handler_type handler_redirect = {

@@ -30,7 +30,8 @@ static bool names_capture(struct slice pattern, struct slice name)
         char before = pattern.at[i - 1], behind = pattern.at[i + name.len];
         if (memcmp(pattern.at + i, name.at, name.len) != 0)
             continue;
-        if ((before == '{' && (behind == '}' || behind == '.')) || (before == '<' && behind == '>') || (before == '\'' && behind == '\''))
+        if ((before == '{' && (behind == '}' || behind == '.')) || (before == '<' && behind == '>') ||
+            (before == '\'' && behind == '\''))
             return true;
     }
     return false;
@@ -49,7 +50,8 @@ static bool capture_known(const struct conf_node *node, struct slice name)
 {
     const struct conf_node *route = route_of(node);
     const struct conf_node *match = route ? conf_get(route, "match") : NULL;
-    const struct conf_node *path = match ? conf_get(match, "path") : NULL, *regex = match ? conf_get(match, "regex") : NULL;
+    const struct conf_node *path = match ? conf_get(match, "path") : NULL,
+                           *regex = match ? conf_get(match, "regex") : NULL;
     return !route || (path && names_capture(path->text, name)) || (regex && names_capture(regex->text, name));
 }
 
@@ -96,7 +98,8 @@ static int add_name(struct compiling *c, struct slice name)
     }
     name.len -= spans ? 3 : 0;
     if (!name_valid(name)) {
-        conf_error(c->conf, c->node, "expected `{path}`, `{query}`, `{host}` or a capture such as `{id}`, got `{%.*s}`", SLICE_ARG(name));
+        conf_error(c->conf, c->node, "expected `{path}`, `{query}`, `{host}` or a capture such as `{id}`, got `{%.*s}`",
+                   SLICE_ARG(name));
         return -1;
     }
     if (!capture_known(c->node, name)) {
@@ -132,9 +135,11 @@ static int check_bytes(const struct compiling *c, struct slice text)
 {
     for (size_t i = 0; i < text.len; i++) {
         unsigned char byte = (unsigned char)text.at[i];
-        bool escape_ok = byte != '%' || (i + 2 < text.len && char_is(text.at[i + 1], CHAR_HEX) && char_is(text.at[i + 2], CHAR_HEX));
+        bool escape_ok =
+            byte != '%' || (i + 2 < text.len && char_is(text.at[i + 1], CHAR_HEX) && char_is(text.at[i + 2], CHAR_HEX));
         if (byte <= ' ' || byte >= 0x7f || strchr("\"<>\\^`|", byte) || !escape_ok) {
-            conf_error(c->conf, c->node, "the target of a redirect is a URI: what may not stand in one is percent-encoded");
+            conf_error(c->conf, c->node,
+                       "the target of a redirect is a URI: what may not stand in one is percent-encoded");
             return -1;
         }
     }
@@ -145,7 +150,8 @@ static int check_bytes(const struct compiling *c, struct slice text)
 static size_t authority_len(struct slice text)
 {
     size_t len = 0;
-    while (len < text.len && !strchr("/?#", text.at[len]) && !slice_starts(slice_make(text.at + len, text.len - len), SLICE("{path}")))
+    while (len < text.len && !strchr("/?#", text.at[len]) &&
+           !slice_starts(slice_make(text.at + len, text.len - len), SLICE("{path}")))
         len++;
     return len;
 }
@@ -162,7 +168,9 @@ static int check_authority(const struct compiling *c, struct slice authority)
         struct slice rest = slice_make(authority.at + i, authority.len - i);
         bool is_host = slice_starts(rest, SLICE("{host}"));
         if (rest.at[0] == '{' && !is_host) {
-            conf_error(c->conf, c->node, "only `{host}` can be part of the host: with anything else the client could choose where it is sent");
+            conf_error(
+                c->conf, c->node,
+                "only `{host}` can be part of the host: with anything else the client could choose where it is sent");
             return -1;
         }
         plain[len++] = is_host ? 'h' : rest.at[0]; /* stands for the name that will be there */
@@ -186,7 +194,8 @@ static int check_start(struct compiling *c, struct slice text)
         return check_authority(c, slice_make(rest.at, authority_len(rest)));
     }
     if (slice_starts(text, SLICE("//"))) {
-        conf_error(c->conf, c->node, "a target that begins with `//` leads to another host; write its scheme, as in `https://...`");
+        conf_error(c->conf, c->node,
+                   "a target that begins with `//` leads to another host; write its scheme, as in `https://...`");
         return -1;
     }
     if (slice_starts(text, SLICE("/")) || slice_starts(text, SLICE("{path}")))

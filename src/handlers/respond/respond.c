@@ -1,6 +1,6 @@
 /*
- * The respond handler: a fixed answer out of the configuration.  Everything is checked when the configuration loads; serving it copies the
- * body into the exchange.
+ * The respond handler: a fixed answer out of the configuration.  Everything is checked when the configuration loads;
+ * serving it copies the body into the exchange.
  */
 #include "handlers/respond/handler_respond.h"
 
@@ -9,7 +9,9 @@
 #include "exchange/exchange.h"
 #include "http/message.h"
 
-enum { RESPOND_BODY_BYTES_MAX = 1 << 20 }; /* every answer holds a copy while it is sent: larger ones belong in a file server */
+enum {
+    RESPOND_BODY_BYTES_MAX = 1 << 20
+}; /* every answer holds a copy while it is sent: larger ones belong in a file server */
 
 struct respond_conf {
     int64_t status;
@@ -31,11 +33,30 @@ struct respond {
 static const struct conf_type text_type = { .kind = CONF_STRING };
 
 static const struct conf_field respond_fields[] = {
-    { "status", { .kind = CONF_INT, .min = 200, .max = 599 }, CONF_AT(respond_conf, status), 0, "200", "The status of the answer." },
-    { "body", { .kind = CONF_STRING }, CONF_AT(respond_conf, body), 0, NULL, "The text of the answer. Left out, it is empty." },
-    { "content_type", { .kind = CONF_STRING }, CONF_AT(respond_conf, content_type), 0, "text/plain; charset=utf-8",
+    { "status",
+      { .kind = CONF_INT, .min = 200, .max = 599 },
+      CONF_AT(respond_conf, status),
+      0,
+      "200",
+      "The status of the answer." },
+    { "body",
+      { .kind = CONF_STRING },
+      CONF_AT(respond_conf, body),
+      0,
+      NULL,
+      "The text of the answer. Left out, it is empty." },
+    { "content_type",
+      { .kind = CONF_STRING },
+      CONF_AT(respond_conf, content_type),
+      0,
+      "text/plain; charset=utf-8",
       "What the body is. An empty body has none." },
-    { "headers", { .kind = CONF_MAP, .item = &text_type }, CONF_AT(respond_conf, headers), 0, NULL, "Further fields of the answer." },
+    { "headers",
+      { .kind = CONF_MAP, .item = &text_type },
+      CONF_AT(respond_conf, headers),
+      0,
+      NULL,
+      "Further fields of the answer." },
     CONF_END,
 };
 const struct conf_struct respond_schema = {
@@ -146,7 +167,7 @@ static void respond_start(struct exchange *x, void *state, const void *data)
     for (size_t i = 0; rc == 0 && i < respond->field_count; i++)
         rc = fields_add(&x->response.fields, x->arena, respond->fields[i].name, respond->fields[i].value);
     if (rc < 0)
-        exchange_fail(x, (enum err)-rc, SLICE_EMPTY);
+        exchange_fail(x, (enum err) - rc, SLICE_EMPTY);
 }
 
 const struct handler_type handler_respond = {

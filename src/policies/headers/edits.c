@@ -1,8 +1,9 @@
 /*
  * Compiling and doing edits.
  *
- * What belongs to the connection or frames the body is not to be touched: the codec writes it from the message, and a field that
- * contradicts it could make one message read as two.  `Host` is the message's authority, so it can be set on a request and nothing else.
+ * What belongs to the connection or frames the body is not to be touched: the codec writes it from the message, and a
+ * field that contradicts it could make one message read as two.  `Host` is the message's authority, so it can be set on
+ * a request and nothing else.
  */
 #include "policies/headers/edits.h"
 
@@ -15,13 +16,30 @@ static const struct conf_type text_type = { .kind = CONF_STRING };
 static const struct conf_type texts_type = { .kind = CONF_LIST, .item = &text_type, .flags = CONF_LONE };
 
 static const struct conf_field edits_fields[] = {
-    { "remove", { .kind = CONF_LIST, .item = &text_type, .flags = CONF_LONE }, CONF_AT(edits_conf, remove), CONF_LONE, NULL,
+    { "remove",
+      { .kind = CONF_LIST, .item = &text_type, .flags = CONF_LONE },
+      CONF_AT(edits_conf, remove),
+      CONF_LONE,
+      NULL,
       "Names of fields that are removed." },
-    { "rename", { .kind = CONF_MAP, .item = &text_type }, CONF_AT(edits_conf, rename), 0, NULL,
-      "Old names to new names. The values stay; what stood under the new name before is dropped when there is something to rename." },
-    { "set", { .kind = CONF_MAP, .item = &text_type }, CONF_AT(edits_conf, set), 0, NULL,
+    { "rename",
+      { .kind = CONF_MAP, .item = &text_type },
+      CONF_AT(edits_conf, rename),
+      0,
+      NULL,
+      "Old names to new names. The values stay; what stood under the new name before is dropped when there is "
+      "something to rename." },
+    { "set",
+      { .kind = CONF_MAP, .item = &text_type },
+      CONF_AT(edits_conf, set),
+      0,
+      NULL,
       "Names to values: one field of that value takes the place of all of that name. `Host` can be set on a request." },
-    { "add", { .kind = CONF_MAP, .item = &texts_type }, CONF_AT(edits_conf, add), 0, NULL,
+    { "add",
+      { .kind = CONF_MAP, .item = &texts_type },
+      CONF_AT(edits_conf, add),
+      0,
+      NULL,
       "Names to a value or a list of values, which are added to what is there." },
     CONF_END,
 };
@@ -29,7 +47,8 @@ const struct conf_struct edits_schema = {
     .name = "header edits",
     .size = sizeof(struct edits_conf),
     .fields = edits_fields,
-    .doc = "Edits of the header fields of a request or a response, done in this order: `remove`, `rename`, `set`, `add`.",
+    .doc =
+        "Edits of the header fields of a request or a response, done in this order: `remove`, `rename`, `set`, `add`.",
 };
 
 /* ---- compiling ---- */
@@ -136,7 +155,9 @@ static void compile_renaming(struct compiling *c, const struct conf_list *map, s
     bool ok = check_name(c, entry->node, EDIT_RENAME, from) && check_name(c, entry->node, EDIT_RENAME, to);
     for (size_t i = 0; ok && i < map->count; i++) {
         if (slice_eq_nocase(to, slice_from(conf_entry_at(map, &text_type, i)->key))) {
-            conf_error(c->conf, entry->node, "`%.*s` is renamed itself: names that are swapped or passed on need two policies in a row", SLICE_ARG(to));
+            conf_error(c->conf, entry->node,
+                       "`%.*s` is renamed itself: names that are swapped or passed on need two policies in a row",
+                       SLICE_ARG(to));
             ok = false;
         }
     }
@@ -163,8 +184,8 @@ static size_t count_edits(const struct edits_conf *s)
     return count;
 }
 
-int edits_compile(struct conf *conf, const struct conf_node *node, enum direction direction, const struct edits_conf *settings,
-                  struct edits *ret_edits)
+int edits_compile(struct conf *conf, const struct conf_node *node, enum direction direction,
+                  const struct edits_conf *settings, struct edits *ret_edits)
 {
     struct compiling c = { conf, direction, ret_edits, false };
     size_t count = count_edits(settings);
@@ -217,7 +238,8 @@ static bool is_named(const struct field *field, enum field_id id, struct slice n
 /* The fields keep their values and places. */
 static void rename_fields(struct fields *fields, const struct edit *edit)
 {
-    bool found = edit->id != FIELD_OTHER ? fields_find(fields, edit->id) != NULL : fields_find_name(fields, edit->name) != NULL;
+    bool found =
+        edit->id != FIELD_OTHER ? fields_find(fields, edit->id) != NULL : fields_find_name(fields, edit->name) != NULL;
     if (!found)
         return;
     remove_fields(fields, edit->new_id, edit->text);

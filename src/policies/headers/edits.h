@@ -27,10 +27,10 @@ struct edits_conf {
 enum edit_kind { EDIT_REMOVE, EDIT_RENAME, EDIT_SET, EDIT_ADD, EDIT_SET_HOST };
 
 struct edit {
-    uint8_t kind;          /* enum edit_kind */
-    uint16_t id, new_id;   /* enum field_id of the name and of the new one */
+    uint8_t kind;        /* enum edit_kind */
+    uint16_t id, new_id; /* enum field_id of the name and of the new one */
     struct slice name;
-    struct slice text;     /* EDIT_RENAME: the new name; EDIT_SET, EDIT_ADD, EDIT_SET_HOST: the value */
+    struct slice text; /* EDIT_RENAME: the new name; EDIT_SET, EDIT_ADD, EDIT_SET_HOST: the value */
 };
 struct edits {
     struct edit *v;
@@ -40,8 +40,8 @@ struct edits {
 extern const struct conf_struct edits_schema;
 
 /* 0, or -1 after every mistake has been reported below `node` (the settings' mapping; may be NULL). */
-MUST_USE int edits_compile(struct conf *conf, const struct conf_node *node, enum direction direction, const struct edits_conf *settings,
-                           struct edits *ret_edits);
+MUST_USE int edits_compile(struct conf *conf, const struct conf_node *node, enum direction direction,
+                           const struct edits_conf *settings, struct edits *ret_edits);
 void edits_done(struct edits *edits);
 
 /* 0, -ERR_MEMORY, or -ERR_HEAD_TOO_LARGE when the message has as many fields as there may be. */

@@ -1,6 +1,6 @@
 /*
- * The headers policy: edits of the fields of requests and responses.  It has no state and takes no body; all that can be known when the
- * configuration loads is compiled then.
+ * The headers policy: edits of the fields of requests and responses.  It has no state and takes no body; all that can
+ * be known when the configuration loads is compiled then.
  */
 #include "policies/headers/policy_headers.h"
 
@@ -17,9 +17,17 @@ struct headers {
 };
 
 static const struct conf_field headers_fields[] = {
-    { "request", { .kind = CONF_STRUCT, .structure = &edits_schema }, CONF_AT(headers_conf, direction[DIR_REQUEST]), 0, NULL,
+    { "request",
+      { .kind = CONF_STRUCT, .structure = &edits_schema },
+      CONF_AT(headers_conf, direction[DIR_REQUEST]),
+      0,
+      NULL,
       "Edits of the request, before it goes to the next policy or the handler." },
-    { "response", { .kind = CONF_STRUCT, .structure = &edits_schema }, CONF_AT(headers_conf, direction[DIR_RESPONSE]), 0, NULL,
+    { "response",
+      { .kind = CONF_STRUCT, .structure = &edits_schema },
+      CONF_AT(headers_conf, direction[DIR_RESPONSE]),
+      0,
+      NULL,
       "Edits of the response, on its way to the client." },
     CONF_END,
 };
@@ -27,7 +35,8 @@ const struct conf_struct headers_schema = {
     .name = "headers",
     .size = sizeof(struct headers_conf),
     .fields = headers_fields,
-    .doc = "Removes, renames, sets and adds header fields. Fields that frame the message or belong to the connection (`Content-Length`, "
+    .doc = "Removes, renames, sets and adds header fields. Fields that frame the message or belong to the connection "
+           "(`Content-Length`, "
            "`Transfer-Encoding`, `Connection` ...) cannot be edited.",
     .example = "headers:\n"
                "  request:\n"
@@ -75,7 +84,7 @@ static enum verdict on_request(struct exchange *x, void *state, const void *data
 {
     const struct headers *headers = data;
     int rc = edits_apply(&headers->direction[DIR_REQUEST], x->request, x->arena);
-    return rc == 0 ? NEXT : fail(x, (enum err)-rc);
+    return rc == 0 ? NEXT : fail(x, (enum err) - rc);
 }
 
 static enum verdict on_response(struct exchange *x, void *state, const void *data)
@@ -84,7 +93,7 @@ static enum verdict on_response(struct exchange *x, void *state, const void *dat
     int rc = edits_apply(&headers->direction[DIR_RESPONSE], &x->response, x->arena);
     if (rc == 0)
         return NEXT;
-    return fail(x, rc == -ERR_HEAD_TOO_LARGE ? ERR_UPSTREAM_HEAD_TOO_LARGE : (enum err)-rc);
+    return fail(x, rc == -ERR_HEAD_TOO_LARGE ? ERR_UPSTREAM_HEAD_TOO_LARGE : (enum err) - rc);
 }
 
 const struct policy_type policy_headers = {

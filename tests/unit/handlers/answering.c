@@ -46,7 +46,8 @@ void answering_load(struct answering *a, const char *yaml)
     const struct conf_node *node = find_handler(route, &variant);
     void *settings = arena_zalloc(conf_arena(a->conf), variant->structure->size);
     a->type = variant->type;
-    if (conf_load(a->conf, node, variant->structure, settings) < 0 || a->type->load(a->conf, node, settings, &a->plan.handler_data) < 0) {
+    if (conf_load(a->conf, node, variant->structure, settings) < 0 ||
+        a->type->load(a->conf, node, settings, &a->plan.handler_data) < 0) {
         a->type = NULL;
         assert_true(conf_error_count(a->conf) > 0);
         return;

@@ -1,5 +1,6 @@
 /*
- * A handler out of the registry, loaded from a route in YAML, that answers requests in a real exchange over a local stream.
+ * A handler out of the registry, loaded from a route in YAML, that answers requests in a real exchange over a local
+ * stream.
  */
 #pragma once
 

@@ -6,7 +6,7 @@
 #include "base/assert.h"
 
 struct redirection {
-    const char *to;      /* and further settings */
+    const char *to; /* and further settings */
     const char *request;
     const char *location;
 };
@@ -105,8 +105,15 @@ static void captures_cannot_end_the_part_they_stand_in(void **state)
 
 static void the_status_is_307_unless_told(void **state)
 {
-    static const struct { const char *settings; int status; } cases[] = {
-        { "to: /a", 307 }, { "to: /a, status: 301", 301 }, { "to: /a, status: 302", 302 }, { "to: /a, status: 303", 303 }, { "to: /a, status: 308", 308 },
+    static const struct {
+        const char *settings;
+        int status;
+    } cases[] = {
+        { "to: /a", 307 },
+        { "to: /a, status: 301", 301 },
+        { "to: /a, status: 302", 302 },
+        { "to: /a, status: 303", 303 },
+        { "to: /a, status: 308", 308 },
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct answering a;
@@ -120,7 +127,9 @@ static void the_status_is_307_unless_told(void **state)
 
 static void a_host_that_is_none_is_a_bad_request(void **state)
 {
-    static const char *const hosts[] = { "a b", "evil.example/@good.example", "user@good.example", "", "[::1", "a:99999" };
+    static const char *const hosts[] = {
+        "a b", "evil.example/@good.example", "user@good.example", "", "[::1", "a:99999"
+    };
     for (size_t i = 0; i < ARRAY_LEN(hosts); i++) {
         struct answering a;
         load(&a, "to: 'https://{host}{path}'");
@@ -144,7 +153,9 @@ static void a_regex_group_that_took_no_part_leaves_nothing(void **state)
 
 static void targets_that_are_unsafe_or_wrong_are_refused(void **state)
 {
-    static const struct { const char *yaml, *message; } mistakes[] = {
+    static const struct {
+        const char *yaml, *message;
+    } mistakes[] = {
         { "redirect: { to: //evil.example }", "leads to another host" },
         { "redirect: { to: users }", "expected `https://" },
         { "redirect: { to: 'ftp://a' }", "expected `https://" },
@@ -154,8 +165,10 @@ static void targets_that_are_unsafe_or_wrong_are_refused(void **state)
         { "redirect: { to: 'https:///a' }", "is no host" },
         { "redirect: { to: 'https://user@a/' }", "is no host" },
         { "redirect: { to: 'https://{host}@evil.example/' }", "is no host" },
-        { "{ match: { path: '/{id}' }, redirect: { to: 'https://{id}.example/' } }", "only `{host}` can be part of the host" },
-        { "{ match: { path: '/{id}' }, redirect: { to: 'https://a.example{id}' } }", "only `{host}` can be part of the host" },
+        { "{ match: { path: '/{id}' }, redirect: { to: 'https://{id}.example/' } }",
+          "only `{host}` can be part of the host" },
+        { "{ match: { path: '/{id}' }, redirect: { to: 'https://a.example{id}' } }",
+          "only `{host}` can be part of the host" },
         { "redirect: { to: 'https://a{query}' }", "only `{host}` can be part of the host" },
         { "redirect: { to: \"/a\\r\\nX: b\" }", "percent-encoded" },
         { "redirect: { to: '/a b' }", "percent-encoded" },

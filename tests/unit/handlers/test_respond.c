@@ -8,7 +8,8 @@
 static void the_status_body_type_and_fields_are_those_of_the_configuration(void **state)
 {
     struct answering a;
-    answering_load(&a, "respond: { status: 418, body: 'short and stout', content_type: text/tea, headers: { X-A: b, Set-Cookie: c=d } }");
+    answering_load(&a, "respond: { status: 418, body: 'short and stout', content_type: text/tea, headers: { X-A: b, "
+                       "Set-Cookie: c=d } }");
     answering_ask(&a, "GET /");
     assert_int_equal(a.response->status, 418);
     assert_slice_equal(a.body, "short and stout");
@@ -68,7 +69,9 @@ static void it_answers_any_number_of_requests(void **state)
 
 static void what_could_not_be_served_is_refused(void **state)
 {
-    static const struct { const char *yaml, *message; } mistakes[] = {
+    static const struct {
+        const char *yaml, *message;
+    } mistakes[] = {
         { "respond: { status: 204, body: x }", "has no body" },
         { "respond: { status: 205, body: x }", "has no body" },
         { "respond: { status: 304, body: x }", "has no body" },

@@ -1,5 +1,6 @@
 /*
- * The headers policy on an exchange made by hand: loaded from YAML through the registry, its hooks called on a request and a response.
+ * The headers policy on an exchange made by hand: loaded from YAML through the registry, its hooks called on a request
+ * and a response.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -68,7 +69,8 @@ static void assert_fields(struct bench *b, const struct message *message, const 
 {
     struct slice text = SLICE("");
     FIELDS_FOR_EACH (f, &message->fields) {
-        text = arena_printf(b->exchange.arena, "%.*s%.*s: %.*s\n", SLICE_ARG(text), SLICE_ARG(f->name), SLICE_ARG(f->value));
+        text = arena_printf(b->exchange.arena, "%.*s%.*s: %.*s\n", SLICE_ARG(text), SLICE_ARG(f->name),
+                            SLICE_ARG(f->value));
         assert_int_equal(f->id, field_id(f->name));
     }
     assert_string_equal(arena_printf(b->exchange.arena, "%.*s", SLICE_ARG(text)).at, expected);

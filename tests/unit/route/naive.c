@@ -59,7 +59,9 @@ static void make_pattern(struct bytes *b, struct naive_route *r)
     for (; i < count; i++) {
         unsigned what = draw(b, 8);
         r->elements[i] = what == 7 && !prefix && i + 1 == count ? REST : what >= 5 && !prefix ? PARAM : TEXT;
-        r->segments[i] = r->elements[i] == TEXT ? literals[what % 4] : r->elements[i] == PARAM ? params[i] : "{rest...}";
+        r->segments[i] = r->elements[i] == TEXT    ? literals[what % 4]
+                         : r->elements[i] == PARAM ? params[i]
+                                                   : "{rest...}";
     }
     if (count == 0 && !prefix)
         r->segments[i++] = "", r->elements[0] = TEXT; /* "/" is one empty segment */
@@ -156,7 +158,8 @@ static bool names_head(const struct naive_route *r)
 }
 
 /* Is the earlier route a better match than the later one? */
-static bool beats(const struct naive_route *a, const struct naive_route *b, const struct message *request, struct slice host)
+static bool beats(const struct naive_route *a, const struct naive_route *b, const struct message *request,
+                  struct slice host)
 {
     if (host_rank(a, host) != host_rank(b, host))
         return host_rank(a, host) > host_rank(b, host);
@@ -181,7 +184,8 @@ struct answer {
     unsigned allow;
 };
 
-static struct answer ask(const struct naive_route *routes, unsigned count, const struct message *request, struct slice path)
+static struct answer ask(const struct naive_route *routes, unsigned count, const struct message *request,
+                         struct slice path)
 {
     char lower[TEXT_MAX];
     struct slice host = request->authority;
@@ -193,7 +197,8 @@ static struct answer ask(const struct naive_route *routes, unsigned count, const
     host.at = lower;
     for (const struct naive_route *r = routes; r < routes + count; r++) {
         const struct field *header = request->fields.count > 0 ? &request->fields.v[0] : NULL;
-        bool header_ok = r->match.headers.count == 0 || (header && slice_eq(header->value, slice_from(r->header.match.equals)));
+        bool header_ok =
+            r->match.headers.count == 0 || (header && slice_eq(header->value, slice_from(r->header.match.equals)));
         if (!header_ok || host_rank(r, host) < 0 || !path_matches(r, path))
             continue;
         if (!method_matches(r, request->method))
@@ -231,7 +236,8 @@ static void check_captures(const struct naive_route *r, const struct route_match
     ENSURE(seen == match->capture_count);
 }
 
-static void compare_request(struct bytes *b, const struct router *router, const struct naive_route *routes, unsigned count, struct arena *arena)
+static void compare_request(struct bytes *b, const struct router *router, const struct naive_route *routes,
+                            unsigned count, struct arena *arena)
 {
     char target[TEXT_MAX] = "";
     struct route_match match;

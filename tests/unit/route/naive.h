@@ -1,6 +1,7 @@
 /*
- * The order of routes, written down a second time without any index: every route is tried, and the better of two is kept.  From a string of
- * bytes it makes routes and requests and compares the router's answers with its own.  Used with seeded bytes by the unit test and by the fuzzer.
+ * The order of routes, written down a second time without any index: every route is tried, and the better of two is
+ * kept.  From a string of bytes it makes routes and requests and compares the router's answers with its own.  Used with
+ * seeded bytes by the unit test and by the fuzzer.
  */
 #pragma once
 

@@ -1,5 +1,6 @@
 /*
- * A router built from YAML (a list of matches), and requests to it, for the tests of this room.  Routes are told apart by their place in the list.
+ * A router built from YAML (a list of matches), and requests to it, for the tests of this room.  Routes are told apart
+ * by their place in the list.
  */
 #pragma once
 
@@ -45,7 +46,7 @@ struct slice routing_capture(const struct routing *r, const char *name);
 /* Does a diagnostic of that severity hold the text? */
 bool routing_told(const struct routing *r, enum conf_severity severity, const char *text);
 
-#define assert_slice_equal(got, text)                                                                                \
+#define assert_slice_equal(got, text)                                                                                  \
     do {                                                                                                               \
         struct slice got_ = (got);                                                                                     \
         assert_int_equal(got_.len, strlen(text));                                                                      \

@@ -106,7 +106,8 @@ static void routes_that_can_never_match_are_warned_of(void **state)
         { "- { path: /a }\n- { path: /a, methods: [GET] }", false }, /* the second is the more specific */
         { "- { path: /a, methods: [GET, PUT] }\n- { path: /a, methods: [PUT] }", true },
         { "- { path: /a, methods: [GET] }\n- { path: /a, methods: [PUT] }\n- { path: /a, methods: [PUT, GET] }", true },
-        { "- { path: /a, methods: [GET] }\n- { path: /a, methods: [PUT] }\n- { path: /a, methods: [PUT, GET, DELETE] }", false },
+        { "- { path: /a, methods: [GET] }\n- { path: /a, methods: [PUT] }\n- { path: /a, methods: [PUT, GET, DELETE] }",
+          false },
         { "- { path: /a, methods: [GET] }\n- { path: /a, methods: [HEAD] }", false },
         { "- { path: /a, headers: { X-A: '1' } }\n- { path: /a, headers: { x-a: '1' } }", true },
         { "- { path: /a, headers: { X-A: '1' } }\n- { path: /a, headers: { X-A: '2' } }", false },

@@ -1,5 +1,6 @@
 /*
- * Methods with 405 and Allow, header, query and cookie conditions, captures, and what a hostile request can do to a regex.
+ * Methods with 405 and Allow, header, query and cookie conditions, captures, and what a hostile request can do to a
+ * regex.
  */
 #include "routing.h"
 
@@ -62,9 +63,9 @@ struct field_case {
 static void header_conditions_look_at_every_line_of_a_field(void **state)
 {
     static const struct field_case cases[] = {
-        { "x-equal", "yes", 0 },        { "X-Equal", "Yes", NO_ROUTE }, { "X-Equal", "yes, no", NO_ROUTE },
-        { "X-Regex", "v12", 1 },        { "X-Regex", "xv12", NO_ROUTE }, { "X-Regex", "v12x", NO_ROUTE },
-        { "Accept", "text/html", 2 },   { "X-Present", "", 3 },          { "X-Other", "1", NO_ROUTE },
+        { "x-equal", "yes", 0 },      { "X-Equal", "Yes", NO_ROUTE },  { "X-Equal", "yes, no", NO_ROUTE },
+        { "X-Regex", "v12", 1 },      { "X-Regex", "xv12", NO_ROUTE }, { "X-Regex", "v12x", NO_ROUTE },
+        { "Accept", "text/html", 2 }, { "X-Present", "", 3 },          { "X-Other", "1", NO_ROUTE },
     };
     struct routing r;
     routing_build(&r, "- { path: /, headers: { X-Equal: 'yes' } }\n"
@@ -136,9 +137,13 @@ static void cookies_are_found_among_others_and_over_several_lines(void **state)
     struct routing r;
     routing_build(&r, "- { path: /, cookies: { beta: '1' } }\n");
     assert_int_equal(routing_ask(&r, "GET /"), NO_ROUTE);
-    static const struct { const char *line; int route; } cases[] = {
-        { "beta=1", 0 }, { "a=b; beta=1; c=d", 0 }, { "a=b;beta=1", 0 }, { " beta = 1 ", 0 }, { "xbeta=1", NO_ROUTE },
-        { "beta=10", NO_ROUTE }, { "Beta=1", NO_ROUTE }, { "a=beta=1", NO_ROUTE }, { "beta", NO_ROUTE }, { ";;=;beta=1;", 0 },
+    static const struct {
+        const char *line;
+        int route;
+    } cases[] = {
+        { "beta=1", 0 },         { "a=b; beta=1; c=d", 0 }, { "a=b;beta=1", 0 },    { " beta = 1 ", 0 },
+        { "xbeta=1", NO_ROUTE }, { "beta=10", NO_ROUTE },   { "Beta=1", NO_ROUTE }, { "a=beta=1", NO_ROUTE },
+        { "beta", NO_ROUTE },    { ";;=;beta=1;", 0 },
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         routing_request(&r, "GET /");
@@ -192,7 +197,9 @@ static void captures_outlive_the_router_and_its_configuration(void **state)
 static void each_route_of_a_pattern_names_its_captures_itself(void **state)
 {
     struct routing r;
-    routing_build(&r, "- { path: '/{a}/{b}', methods: [GET] }\n- { path: '/{x}/{y}', methods: [POST] }\n- { path: '/{p}/z/{q}' }\n");
+    routing_build(
+        &r,
+        "- { path: '/{a}/{b}', methods: [GET] }\n- { path: '/{x}/{y}', methods: [POST] }\n- { path: '/{p}/z/{q}' }\n");
     assert_int_equal(routing_ask(&r, "GET /1/2"), 0);
     assert_slice_equal(routing_capture(&r, "b"), "2");
     assert_int_equal(routing_ask(&r, "POST /1/2"), 1);
@@ -206,7 +213,8 @@ static void each_route_of_a_pattern_names_its_captures_itself(void **state)
 static void captures_of_a_route_that_fell_through_are_forgotten(void **state)
 {
     struct routing r;
-    routing_build(&r, "- { path: '/{a}/{b}/x' }\n- { prefix: / }\n- { host: h, path: '/{a}/{b...}', methods: [PUT] }\n- { path: '/{one}/end' }\n");
+    routing_build(&r, "- { path: '/{a}/{b}/x' }\n- { prefix: / }\n- { host: h, path: '/{a}/{b...}', methods: [PUT] "
+                      "}\n- { path: '/{one}/end' }\n");
     assert_int_equal(routing_ask(&r, "GET http://h/1/2"), 1);
     assert_int_equal(r.match.capture_count, 0);
     assert_int_equal(routing_ask(&r, "GET http://h/1/end"), 3);
@@ -237,7 +245,8 @@ static void a_regex_that_runs_wild_is_an_error_and_never_skipped(void **state)
     struct routing r;
     memset(request + 5, 'a', 60);
     memcpy(request + 65, "!b", 3); /* else it is seen at once that there is no b */
-    routing_build(&r, "- { regex: '/(a+)+b' }\n- {}\n- { path: /h, headers: { X-R: { regex: '(a+)+b' } } }\n- { prefix: /h }\n");
+    routing_build(
+        &r, "- { regex: '/(a+)+b' }\n- {}\n- { path: /h, headers: { X-R: { regex: '(a+)+b' } } }\n- { prefix: /h }\n");
     assert_int_equal(routing_ask(&r, request), NO_ROUTE);
     assert_int_equal(r.match.err, ERR_BAD_TARGET);
     routing_request(&r, "GET /h");

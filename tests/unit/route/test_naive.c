@@ -1,5 +1,6 @@
 /*
- * The router against the naive matcher on seeded routes and requests, and the tree of paths at sizes where its tables have grown.
+ * The router against the naive matcher on seeded routes and requests, and the tree of paths at sizes where its tables
+ * have grown.
  */
 #include "naive.h"
 #include "routing.h"

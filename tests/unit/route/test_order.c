@@ -1,5 +1,6 @@
 /*
- * Which route wins, as docs/routing.md tells it: tables of requests and the route (by its place in the list) that takes them.
+ * Which route wins, as docs/routing.md tells it: tables of requests and the route (by its place in the list) that takes
+ * them.
  */
 #include "routing.h"
 
@@ -33,9 +34,10 @@ static void an_exact_host_beats_a_suffix_and_the_longest_suffix_wins(void **stat
           "- { host: '*.example.com', prefix: / }\n"
           "- { host: '*.eu.example.com', prefix: / }\n"
           "- { host: a.eu.example.com, prefix: / }\n",
-          { "GET http://a.eu.example.com/", 3 }, { "GET http://b.eu.example.com/", 2 }, { "GET http://b.c.eu.example.com/", 2 },
-          { "GET http://eu.example.com/", 1 }, { "GET http://x.example.com/", 1 }, { "GET http://example.com/", 0 },
-          { "GET http://xexample.com/", 0 }, { "GET http://other/", 0 }, { "GET /", 0 }, { "GET http://.example.com/", 0 });
+          { "GET http://a.eu.example.com/", 3 }, { "GET http://b.eu.example.com/", 2 },
+          { "GET http://b.c.eu.example.com/", 2 }, { "GET http://eu.example.com/", 1 },
+          { "GET http://x.example.com/", 1 }, { "GET http://example.com/", 0 }, { "GET http://xexample.com/", 0 },
+          { "GET http://other/", 0 }, { "GET /", 0 }, { "GET http://.example.com/", 0 });
 }
 
 static void host_names_compare_without_case_port_and_trailing_dot(void **state)
@@ -44,8 +46,9 @@ static void host_names_compare_without_case_port_and_trailing_dot(void **state)
           "- { host: '*.Wild.example.', prefix: / }\n",
           { "GET http://a.example/", 0 }, { "GET http://A.EXAMPLE:8443/", 0 }, { "GET http://a.example./", 0 },
           { "GET http://a.example.:80/", 0 }, { "GET http://[2001:DB8::1]:80/", 0 }, { "GET http://[2001:db8::1]/", 0 },
-          { "GET http://10.0.0.1:1/", 0 }, { "GET http://X.wild.EXAMPLE:80/", 1 }, { "GET http://wild.example/", NO_ROUTE },
-          { "GET http://a.example.org/", NO_ROUTE }, { "GET http://[2001:db8::2]/", NO_ROUTE });
+          { "GET http://10.0.0.1:1/", 0 }, { "GET http://X.wild.EXAMPLE:80/", 1 },
+          { "GET http://wild.example/", NO_ROUTE }, { "GET http://a.example.org/", NO_ROUTE },
+          { "GET http://[2001:db8::2]/", NO_ROUTE });
 }
 
 static void a_host_that_has_no_fitting_route_leaves_the_request_to_less_specific_hosts(void **state)
@@ -90,7 +93,8 @@ static void segments_are_compared_from_the_left(void **state)
           "- { path: '/x/{b}/{c}' }\n"
           "- { prefix: /x/b }\n"
           "- { path: '/{a}/{b}/z' }\n",
-          { "GET /x/b/c", 2 }, { "GET /x/y/c", 1 }, { "GET /w/b/c", 0 }, { "GET /w/b/z", 3 }, { "GET /w/b/q", NO_ROUTE });
+          { "GET /x/b/c", 2 }, { "GET /x/y/c", 1 }, { "GET /w/b/c", 0 }, { "GET /w/b/z", 3 },
+          { "GET /w/b/q", NO_ROUTE });
 }
 
 static void prefixes_match_whole_segments_and_the_longer_wins(void **state)
@@ -123,7 +127,8 @@ static void regexes_come_after_prefixes_in_the_order_of_the_file_and_before_rout
 
 static void a_route_without_a_path_takes_targets_that_are_no_paths(void **state)
 {
-    CHECK("- { prefix: / }\n- { regex: '.*' }\n- {}\n", { "OPTIONS *", 2 }, { "CONNECT http://a.example:443", 2 }, { "GET /", 0 });
+    CHECK("- { prefix: / }\n- { regex: '.*' }\n- {}\n", { "OPTIONS *", 2 }, { "CONNECT http://a.example:443", 2 },
+          { "GET /", 0 });
 }
 
 static void paths_are_normalised_before_they_are_matched(void **state)
@@ -132,9 +137,10 @@ static void paths_are_normalised_before_they_are_matched(void **state)
           "- { path: '/caf%c3%a9/~x' }\n"
           "- { path: '/files/{name}' }\n"
           "- { path: '/a b' }\n",
-          { "GET /a/./b", 0 }, { "GET /x/../a/b", 0 }, { "GET /%61/b", 0 }, { "GET /caf%C3%A9/%7ex", 1 }, { "GET /caf%c3%a9/~x", 1 },
-          { "GET /files/a%2Fb", 2 }, { "GET /files/a%2fb", 2 }, { "GET /files/a/b", NO_ROUTE }, { "GET /a%20b", 3 },
-          { "GET /a%2Fb", NO_ROUTE }, { "GET /files/%2E%2E/a/b", 0 });
+          { "GET /a/./b", 0 }, { "GET /x/../a/b", 0 }, { "GET /%61/b", 0 }, { "GET /caf%C3%A9/%7ex", 1 },
+          { "GET /caf%c3%a9/~x", 1 }, { "GET /files/a%2Fb", 2 }, { "GET /files/a%2fb", 2 },
+          { "GET /files/a/b", NO_ROUTE }, { "GET /a%20b", 3 }, { "GET /a%2Fb", NO_ROUTE },
+          { "GET /files/%2E%2E/a/b", 0 });
 }
 
 static void a_path_that_cannot_be_normalised_is_a_bad_target(void **state)
