@@ -245,13 +245,18 @@ static void observe_end(struct exchange *x)
         access_log_write(x->worker->access_log, x->worker->index, r);
 }
 
+static void finish(struct exchange *x);
+
+/* At once: what a child has borrowed from this exchange's arena is given back before that goes. */
 static void end_children(struct exchange *x)
 {
     struct link *link;
     while ((link = list_pop_front(&x->children)) != NULL) {
         struct exchange *child = container_of(link, struct exchange, sibling);
+        ENSURE(!child->in_run);
         child->parent = NULL;
-        exchange_raise(child, EVENT_CANCEL);
+        exchange_abort(child, ERR_CANCELLED);
+        finish(child);
     }
     if (x->parent)
         list_unlink(&x->sibling);

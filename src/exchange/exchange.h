@@ -83,14 +83,14 @@ struct exchange {
     bool head_down;          /* and its head went to the client: no reply can replace it */
     bool local_reply;
     bool in_run, ended, tunnel, request_stopped, source_cut;
-    uint8_t depth;           /* children: at most 4 */
+    uint8_t depth;           /* a child's: at most CHILD_DEPTH_MAX */
     uint64_t deadline_ms;    /* of the whole exchange; 0 none */
     uint64_t alarm_ms;       /* the handler's; 0 none */
     struct timer timer;      /* armed, lazily, for the nearer of the two */
     struct task run_task;
     struct pipe *body;       /* the request's body behind all policies */
     struct link link;        /* worker->exchanges */
-    struct exchange *parent; /* OWNED child */
+    struct exchange *parent; /* of a child */
     struct link children, sibling;
     struct record record;
 };
@@ -144,8 +144,9 @@ void exchange_stop_request(struct exchange *x);
 
 /* ---- children ---- */
 
-enum child_kind { CHILD_OWNED, CHILD_DETACHED };
-/* A child exchange with its own plan, answering `request`: the returned client stream is used as any upstream stream (events, send_body ...). -ERR_TOO_DEEP, -ERR_OVERLOADED (detached
- * ones are bounded a worker), -ERR_MEMORY. */
-MUST_USE int exchange_spawn(struct exchange *parent, struct plan *plan, enum child_kind kind, const struct message *request,
+enum { CHILD_DEPTH_MAX = 4 };
+
+/* A child exchange on a plan of its own (attached on this worker), answering `request` without a socket: it gets policies, retries and every protocol. The
+ * returned client stream is used as any upstream stream: send_body, read_more, reset or release. The parent's end cancels it. -ERR_TOO_DEEP, -ERR_MEMORY. */
+MUST_USE int exchange_spawn(struct exchange *parent, struct plan *plan, const struct message *request,
                             const struct stream_events *events, void *user, struct stream **ret_stream);
