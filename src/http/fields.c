@@ -132,7 +132,7 @@ bool field_name_valid(struct slice name)
 
 bool field_value_valid(struct slice value)
 {
-    return chars_skip_value(value.at, value.at + value.len) == value.at + value.len;
+    return value.len == 0 || chars_skip_value(value.at, value.at + value.len) == value.at + value.len;
 }
 
 struct field *fields_find(const struct fields *fields, enum field_id id)

@@ -85,7 +85,7 @@ enum field_id field_id(struct slice name);
 struct slice field_name(enum field_id id); /* canonical */
 
 #define FIELDS_FOR_EACH(f, fields)                                                                                     \
-    for (struct field *f = (fields)->v, *f##_end = f + (fields)->count; f < f##_end; f++)                              \
+    for (struct field *f = (fields)->v, *f##_end = (fields)->count ? f + (fields)->count : f; f < f##_end; f++)        \
         if (f->name.len == 0) {                                                                                        \
         } else
 

@@ -109,11 +109,10 @@ int uri_normalise(struct arena *arena, struct slice path, struct slice *ret_path
 
 int uri_decode(struct arena *arena, struct slice text, struct slice *ret_text)
 {
-    const char *end = text.at + text.len;
-
     *ret_text = text;
     if (slice_find(text, '%') < 0)
         return 0;
+    const char *end = text.at + text.len;
     char *copy = arena_alloc(arena, text.len);
     if (copy == NULL)
         return -ERR_MEMORY;
@@ -166,13 +165,14 @@ static int parse_port(struct slice digits, uint16_t *ret_port)
 
 static bool is_reg_name(struct slice host)
 {
+    if (host.len == 0)
+        return false;
     const char *end = host.at + host.len;
-
     for (const char *at = host.at; at < end; at++) {
         if (!char_is(*at, CHAR_REG_NAME) || (*at == '%' && escape_value(at, end) <= 0))
             return false;
     }
-    return host.len > 0;
+    return true;
 }
 
 int uri_parse_authority(struct slice authority, struct slice *ret_host, uint16_t *ret_port)
@@ -205,8 +205,9 @@ int uri_parse_authority(struct slice authority, struct slice *ret_host, uint16_t
 
 bool uri_target_valid(struct slice target)
 {
+    if (target.len == 0)
+        return true;
     const char *at = target.at, *end = target.at + target.len;
-
     while (at < end && char_is(*at, CHAR_PATH))
         at++;
     if (at < end && *at == '?') {

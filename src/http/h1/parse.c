@@ -236,12 +236,12 @@ static bool is_forbidden_trailer(struct slice name)
 int h1_parse_trailers(struct arena *arena, struct slice section, const struct h1_rules *rules,
                       struct fields *ret_fields)
 {
-    const char *at = section.at, *end = section.at + section.len;
     unsigned lines = 0;
 
     *ret_fields = (struct fields){ 0 };
-    if (section.len == 0 || end[-1] != '\n')
+    if (section.len == 0 || section.at[section.len - 1] != '\n')
         return -ERR_BAD_LINE_END;
+    const char *at = section.at, *end = section.at + section.len;
     while (at < end && *at != '\r') {
         struct field field;
         int err = parse_line(&at, end, &field);

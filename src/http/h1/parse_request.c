@@ -168,6 +168,7 @@ static int judge_expect(struct message *message, const struct h1_facts *facts)
 static void judge_upgrade(struct message *message, const struct h1_facts *facts, struct h1_head *head)
 {
     struct slice rest = facts->upgrade, protocol;
+    bool any = false;
 
     if (!h1_saw(facts, FIELD_UPGRADE) || !facts->upgrade_listed || message->version == HTTP_1_0 ||
         message->method == METHOD_CONNECT)
@@ -176,9 +177,10 @@ static void judge_upgrade(struct message *message, const struct h1_facts *facts,
         if (slice_eq_nocase(protocol, SLICE("h2c")) || slice_eq_nocase(protocol, SLICE("h2")) ||
             slice_eq_nocase(protocol, SLICE("HTTP/2.0")))
             return;
-        head->wants_upgrade = true;
+        any = true;
     }
-    if (head->wants_upgrade)
+    head->wants_upgrade = any;
+    if (any)
         message->upgrade = facts->upgrade;
 }
 
@@ -199,7 +201,6 @@ static int judge_fields(struct message *message, const struct h1_facts *facts, s
 
 int h1_parse_request(struct arena *arena, struct slice head, const struct h1_rules *rules, struct h1_head *ret_head)
 {
-    const char *at = head.at, *end = head.at + head.len;
     struct h1_facts facts;
 
     *ret_head = (struct h1_head){ 0 };
@@ -210,8 +211,9 @@ int h1_parse_request(struct arena *arena, struct slice head, const struct h1_rul
     message->version = HTTP_1_1;
     message->body_length = BODY_NONE;
     message->scheme = slice_from(rules->secure_scheme);
-    if (head.len == 0 || end[-1] != '\n')
+    if (head.len == 0 || head.at[head.len - 1] != '\n')
         return -ERR_BAD_LINE_END;
+    const char *at = head.at, *end = head.at + head.len;
     int err = parse_request_line(&at, end, rules, message);
     if (!err)
         err = h1_parse_fields(arena, at, end, rules, &message->fields, &facts);

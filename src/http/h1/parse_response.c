@@ -99,7 +99,6 @@ static int as_upstream(int err)
 int h1_parse_response(struct arena *arena, struct slice head, const struct h1_rules *rules, enum method request_method,
                       struct h1_head *ret_head)
 {
-    const char *at = head.at, *end = head.at + head.len;
     struct h1_facts facts;
 
     *ret_head = (struct h1_head){ 0 };
@@ -109,8 +108,9 @@ int h1_parse_response(struct arena *arena, struct slice head, const struct h1_ru
     ret_head->message = message;
     message->version = HTTP_1_1;
     message->body_length = BODY_NONE;
-    if (head.len == 0 || end[-1] != '\n')
+    if (head.len == 0 || head.at[head.len - 1] != '\n')
         return -ERR_UPSTREAM_BAD_HEAD;
+    const char *at = head.at, *end = head.at + head.len;
     int err = parse_status_line(&at, end, message);
     if (!err)
         err = h1_parse_fields(arena, at, end, rules, &message->fields, &facts);

@@ -73,8 +73,9 @@ static inline void put(struct writer *w, const char *bytes, size_t len)
         put_across(w, bytes, len);
         return;
     }
-    if (len > 0)
-        memcpy(w->at, bytes, len);
+    if (len == 0)
+        return;
+    memcpy(w->at, bytes, len);
     w->at += len;
 }
 
@@ -157,7 +158,7 @@ static void put_framing(struct writer *w, const struct h1_framing *framing)
 
 static bool visible(struct slice s)
 {
-    return chars_visible(s.at, s.at + s.len);
+    return s.len == 0 || chars_visible(s.at, s.at + s.len);
 }
 
 static void put_target(struct writer *w, const struct message *head)

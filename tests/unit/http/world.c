@@ -2,6 +2,7 @@
 #include "world.h"
 
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -221,7 +222,7 @@ static int accept_waiting(void)
     return fd;
 }
 
-void world_serve(void)
+void world_serve_quietly(void)
 {
     struct address peer = { .family = AF_INET, .ip = { 127, 0, 0, 1 }, .port = 4711 };
     struct sockaddr_storage at;
@@ -230,9 +231,15 @@ void world_serve(void)
     socklen_t len = address_to_sockaddr(&w.address, &at);
     w.raw = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_true(w.raw >= 0);
+    assert_int_equal(setsockopt(w.raw, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int)), 0);
     assert_int_equal(connect(w.raw, (struct sockaddr *)&at, len), 0);
     w.conn = h1_serve(&w.loop, accept_waiting(), &peer, &w.address, &w.host, &w.limits);
     assert_non_null(w.conn);
+}
+
+void world_serve(void)
+{
+    world_serve_quietly();
     settle();
 }
 

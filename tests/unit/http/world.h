@@ -55,6 +55,7 @@ struct calls {
 extern struct calls calls;
 
 void world_serve(void);   /* w.conn in the server role, its client at w.raw */
+void world_serve_quietly(void); /* without turning the loop */
 void world_connect(void); /* w.conn in the client role, its service at w.raw */
 void world_connecting(void); /* the same, not yet told that it is connected */
 void world_reconnect(void);  /* to the same address, whoever listens there now; no w.raw */
