@@ -144,8 +144,7 @@ struct conf_type {
     const struct conf_registry *registry; /* UNION */
     const char *names;                    /* REF, MAP with CONF_DECLARES: "upstream" */
     /* CUSTOM: stores the value at `ret_value`; returns 0, or -1 after conf_error. `pattern` is shown in the reference:
-     * a word
-     * ("IP:PORT"), or a phrase in Markdown ("`auto` or 1 to 256"). */
+     * a word ("IP:PORT"), or a phrase in Markdown ("`auto` or 1 to 256"). */
     int (*parse)(struct conf *conf, const struct conf_node *node, void *ret_value);
     size_t size;
     const char *pattern;
