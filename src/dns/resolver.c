@@ -1,10 +1,10 @@
 /*
  * The resolver: one c-ares channel whose sockets and deadline live on our loop.
  *
- * c-ares opens and closes its sockets itself and says what it waits for; each gets a level-triggered watch.  Its one deadline is a timer,
- * set again after everything that may have moved it.  A lookup holds a ticket, since c-ares can forget all queries or none: a cancelled one goes on
- * inside and finds its ticket dead.
- * Works with c-ares 1.18 (Debian 12) and 1.34 (Debian 13).
+ * c-ares opens and closes its sockets itself and says what it waits for; each gets a level-triggered watch.  Its one
+ * deadline is a timer, set again after everything that may have moved it.  A lookup holds a ticket, since c-ares can
+ * forget all queries or none: a cancelled one goes on inside and finds its ticket dead. Works with c-ares 1.18 (Debian
+ * 12) and 1.34 (Debian 13).
  */
 #include "dns/resolver.h"
 
@@ -89,7 +89,7 @@ static void dns_socket_free(struct task *task)
 
 static struct dns_socket *dns_socket_find(struct resolver *resolver, int fd)
 {
-    LIST_FOR_EACH(it, &resolver->sockets) {
+    LIST_FOR_EACH (it, &resolver->sockets) {
         struct dns_socket *socket = container_of(it, struct dns_socket, link);
         if (socket->io.fd == fd)
             return socket;
@@ -178,7 +178,8 @@ static void answer_fill(struct dns_answer *answer, const struct ares_addrinfo *i
 {
     uint32_t ttl_s = DNS_TTL_MAX_S;
 
-    for (const struct ares_addrinfo_node *node = info->nodes; node && answer->n < DNS_ADDRESSES_MAX; node = node->ai_next) {
+    for (const struct ares_addrinfo_node *node = info->nodes; node && answer->n < DNS_ADDRESSES_MAX;
+         node = node->ai_next) {
         struct address address;
         address_from_sockaddr(node->ai_addr, (socklen_t)node->ai_addrlen, &address);
         address.port = lookup->port;
@@ -260,7 +261,10 @@ void resolver_lookup(struct resolver *resolver, struct slice name, uint16_t port
                      struct dns_query *query)
 {
     static const int families[] = {
-        [DNS_IPV4_FIRST] = AF_UNSPEC, [DNS_IPV6_FIRST] = AF_UNSPEC, [DNS_IPV4_ONLY] = AF_INET, [DNS_IPV6_ONLY] = AF_INET6,
+        [DNS_IPV4_FIRST] = AF_UNSPEC,
+        [DNS_IPV6_FIRST] = AF_UNSPEC,
+        [DNS_IPV4_ONLY] = AF_INET,
+        [DNS_IPV6_ONLY] = AF_INET6,
     };
     /* No sorting: c-ares would open a socket for each address to learn its order, and we have our own. */
     struct ares_addrinfo_hints hints = { .ai_flags = ARES_AI_NOSORT, .ai_socktype = SOCK_STREAM };

@@ -2,10 +2,10 @@
  * Names to addresses, without blocking: c-ares on a loop.
  *
  *      resolver_lookup -> numeric? answered at once
- *                      -> /etc/hosts, then the name servers, as /etc/nsswitch.conf and /etc/resolv.conf say -> query->op completes
+ *                      -> /etc/hosts, then the servers of /etc/resolv.conf -> query->op completes
  *
- * The control thread owns one; workers never resolve.  Addresses come sorted and without doubles, so that a server that rotates its answer
- * does not look like a change.
+ * The control thread owns one; workers never resolve.  Addresses come sorted and without doubles, so that a server that
+ * rotates its answer does not look like a change.
  */
 #pragma once
 
@@ -22,11 +22,11 @@ struct loop;
 struct resolver;
 
 enum {
-    DNS_ADDRESSES_MAX = 64,     /* of one name; what is beyond is left out */
-    DNS_NAME_MAX = 253,         /* RFC 1035, 2.3.4 in its text form */
-    DNS_TTL_MIN_S = 1,          /* of records that say less: a name is never asked for in a loop */
-    DNS_TTL_MAX_S = 86400,      /* RFC 8767, 4 */
-    DNS_TTL_FAILED_S = 5,       /* after a failure: c-ares does not tell the negative TTL of RFC 2308 */
+    DNS_ADDRESSES_MAX = 64, /* of one name; what is beyond is left out */
+    DNS_NAME_MAX = 253,     /* RFC 1035, 2.3.4 in its text form */
+    DNS_TTL_MIN_S = 1,      /* of records that say less: a name is never asked for in a loop */
+    DNS_TTL_MAX_S = 86400,  /* RFC 8767, 4 */
+    DNS_TTL_FAILED_S = 5,   /* after a failure: c-ares does not tell the negative TTL of RFC 2308 */
 };
 
 /* Which addresses are wanted, and which come first. A preference keeps both families. */
@@ -35,14 +35,14 @@ enum dns_family { DNS_IPV4_FIRST, DNS_IPV6_FIRST, DNS_IPV4_ONLY, DNS_IPV6_ONLY }
 struct dns_answer {
     struct address v[DNS_ADDRESSES_MAX];
     uint32_t n;      /* 0 with an error, and only then */
-    uint32_t ttl_s;  /* of the record that lives shortest; UINT32_MAX for a numeric address; with an error, when to ask again */
+    uint32_t ttl_s;  /* the shortest of all records'; UINT32_MAX for a number; with an error, when to ask again */
     enum err err;    /* ERR_NONE, ERR_NAME_UNRESOLVED, ERR_MEMORY */
-    bool absent;     /* with an error: the servers say that there is no such name or address; else they could not be asked */
+    bool absent;     /* with an error: there is no such name or address; else the servers could not be asked */
     const char *why; /* with an error: static text */
 };
 
-/* Set op.on_complete, then look up. The answer is whole when it is called. Cancel with op_cancel. Owner: the asker; it may go once the op
- * is not pending. */
+/* Set op.on_complete, then look up. The answer is whole when it is called. Cancel with op_cancel. Owner: the asker; it
+ * may go once the op is not pending. */
 struct dns_query {
     struct op op;
     struct dns_answer answer;

@@ -1,9 +1,9 @@
 /*
  * The loop: one turn polls, tells descriptors, fires timers, delivers letters and runs the queues (see loop.h).
  * Registering is done once a descriptor; after that the kernel's edges only add to io.ready, and handlers take away.
- * A closed descriptor can still stand in the batch at hand or in the ready list: both are skipped by io.fd, and the ready list is cleaned
- * before memory is reclaimed.  Wall clock and monotonic clock are read once after the poll; the end of a turn reads the latter again for the lag and
- * for the time left to the next timer.
+ * A closed descriptor can still stand in the batch at hand or in the ready list: both are skipped by io.fd, and the
+ * ready list is cleaned before memory is reclaimed.  Wall clock and monotonic clock are read once after the poll; the
+ * end of a turn reads the latter again for the lag and for the time left to the next timer.
  */
 #include "loop/loop.h"
 
@@ -31,7 +31,7 @@ void loop_update_now(struct loop *loop)
 {
     uint64_t now_ns = sys->now_ns();
 
-    if (now_ns < loop->now_ns) /* a clock that steps back would break the wheel; the monotonic one does not, but it costs nothing */
+    if (now_ns < loop->now_ns) /* the wheel cannot go back; the clock should not either */
         now_ns = loop->now_ns;
     loop->now_ns = now_ns;
     loop->now_ms = now_ns / NS_PER_MS + 1;
@@ -150,7 +150,8 @@ void loop_unwatch(struct loop *loop, struct io *io)
 
     if (io->mode == IO_UNWATCHED)
         return;
-    (void)sys->poll_ctl(loop->epfd, EPOLL_CTL_DEL, io->fd, &none); /* fails only when it is not there, which is what we want */
+    /* Fails only when it is not there, which is what we want. */
+    (void)sys->poll_ctl(loop->epfd, EPOLL_CTL_DEL, io->fd, &none);
     loop_forget(loop, io);
 }
 

@@ -5,9 +5,9 @@
  *                 (each may add tasks)                     exchanges     sends once     memory
  *
  * Descriptors are registered once, edge-triggered (listeners level-triggered).  io.ready keeps sticky bits: a handler
- * clears IO_READABLE itself when a read came back short without a hang-up, or with EAGAIN.  A handler that stops early, to be fair,
- * calls loop_again and is called in the next turn without a new event.
- * `now_ms` is read once a turn.  Nothing here is shared between threads but the mailbox.
+ * clears IO_READABLE itself when a read came back short without a hang-up, or with EAGAIN.  A handler that stops early,
+ * to be fair, calls loop_again and is called in the next turn without a new event. `now_ms` is read once a turn.
+ * Nothing here is shared between threads but the mailbox.
  */
 #pragma once
 
@@ -41,13 +41,13 @@ struct io {
 enum io_mode { IO_UNWATCHED, IO_EDGE, IO_LEVEL_READ, IO_LEVEL_WRITE, IO_LEVEL_BOTH };
 
 void io_init(struct io *io, int fd, void (*on_ready)(struct io *io));
-/* Registers for reading and writing (edge) or as the mode says (level). Changes the mode of a descriptor that is watched already.
- * -ERR_SYSTEM on failure. */
+/* Registers for reading and writing (edge) or as the mode says (level). Changes the mode of a descriptor that is
+ * watched already. -ERR_SYSTEM on failure. */
 MUST_USE int loop_watch(struct loop *loop, struct io *io, enum io_mode mode);
 /* Takes it out of the poll without closing (a descriptor shared with another process, a paused listener). */
 void loop_unwatch(struct loop *loop, struct io *io);
-/* Closes the descriptor, forgets pending events at once. The memory must live until the reclaim phase of this turn, and must not be
- * given to io_init again before. */
+/* Closes the descriptor, forgets pending events at once. The memory must live until the reclaim phase of this turn, and
+ * must not be given to io_init again before. */
 void loop_close(struct loop *loop, struct io *io);
 /* Calls io->on_ready in the next turn, whatever the kernel says. */
 void loop_again(struct loop *loop, struct io *io);
@@ -81,8 +81,8 @@ struct task {
 };
 
 void task_init(struct task *task, void (*run)(struct task *task));
-/* Nothing when it is queued already (in whichever phase). Tasks queued while a phase runs still run in this turn, within a
- * budget; what is left runs in the next turn. */
+/* Nothing when it is queued already (in whichever phase). Tasks queued while a phase runs still run in this turn,
+ * within a budget; what is left runs in the next turn. */
 void loop_defer(struct loop *loop, struct task *task, enum task_phase phase);
 void task_cancel(struct task *task); /* takes it out of its queue, if it is in one */
 static inline bool task_queued(const struct task *task)
@@ -107,7 +107,7 @@ struct loop {
     int wake_fd;
     bool stopping;
     bool in_turn;
-    uint64_t now_ms;  /* monotonic, once a turn; starts above 0 */
+    uint64_t now_ms; /* monotonic, once a turn; starts above 0 */
     uint64_t now_ns;
     uint64_t wall_ns; /* refreshed once a turn as well */
     uint64_t turn_end_ms;

@@ -1,7 +1,7 @@
 /*
  * The mailbox: a stack that any thread pushes to with one compare-and-swap and the worker takes whole with one
- * exchange, then turns around.  Only who finds it empty wakes the worker: whoever pushes behind him is taken by the same exchange.
- * The worker drains the wake-up before it takes the letters, so none is left without a wake-up.
+ * exchange, then turns around.  Only who finds it empty wakes the worker: whoever pushes behind him is taken by the
+ * same exchange. The worker drains the wake-up before it takes the letters, so none is left without a wake-up.
  */
 #include <stdatomic.h>
 

@@ -1,7 +1,8 @@
 /*
  * An op is one pending wait of an exchange: a timer, a name, an answer from a store.  Exactly one of *completed* and
- * *cancelled* happens.  Cancel is synchronous.  Libraries that may call back late hold a ticket: it is owned separately, carries the op, and cancelling
- * detaches it, so that a late callback finds it dead.  Completing inline, before the starter returned, is legal.
+ * *cancelled* happens.  Cancel is synchronous.  Libraries that may call back late hold a ticket: it is owned
+ * separately, carries the op, and cancelling detaches it, so that a late callback finds it dead.  Completing inline,
+ * before the starter returned, is legal.
  */
 #pragma once
 
@@ -31,5 +32,5 @@ struct ticket {
     struct op *op; /* NULL once cancelled or completed */
     uint32_t refs;
 };
-struct ticket *ticket_new(struct op *op); /* NULL without memory; starts the op */
+struct ticket *ticket_new(struct op *op);    /* NULL without memory; starts the op */
 void ticket_complete(struct ticket *ticket); /* op may be dead; drops the library's reference */

@@ -1,7 +1,7 @@
 /*
  * The queues of a turn.  A task is in at most one queue.  Running exchanges makes connections dirty, and a flush may
- * give room that lets exchanges go on, so the two queues alternate; each has a budget, so that a task which always queues itself again
- * delays sockets and timers but never starves them.
+ * give room that lets exchanges go on, so the two queues alternate; each has a budget, so that a task which always
+ * queues itself again delays sockets and timers but never starves them.
  */
 #include "base/assert.h"
 #include "loop/loop.h"

@@ -1,7 +1,7 @@
 /*
  * Opening listening sockets.  ":80" listens on IPv6 with IPv4 mapped in, and on IPv4 alone where the machine has no
- * IPv6.  A unix socket that nobody answers on any more is left from a process that was killed: it is replaced; one that answers is not.
- * Control code: the few file calls here (lstat, unlink, chmod) are made before any request is served.
+ * IPv6.  A unix socket that nobody answers on any more is left from a process that was killed: it is replaced; one that
+ * answers is not. Control code: the few file calls here (lstat, unlink, chmod) are made before any request is served.
  */
 #include "net/listen.h"
 

@@ -1,5 +1,6 @@
 /*
- * Listening sockets: opened by control (which may still have the right to bind low ports), handed to the workers as descriptors.
+ * Listening sockets: opened by control (which may still have the right to bind low ports), handed to the workers as
+ * descriptors.
  */
 #pragma once
 

@@ -1,8 +1,8 @@
 /*
  * TCP and unix stream sockets as a transport.  All of it is about not asking the kernel twice: a short read means that
- * nothing is left, unless a hang-up was seen (its FIN made no second edge); a short write means that the socket is full and that
- * the kernel will tell when it is not.
- * Splicing cannot tell so: a kernel pipe takes a bounded number of buffers, whatever their size, so a short move says nothing.
+ * nothing is left, unless a hang-up was seen (its FIN made no second edge); a short write means that the socket is full
+ * and that the kernel will tell when it is not. Splicing cannot tell so: a kernel pipe takes a bounded number of
+ * buffers, whatever their size, so a short move says nothing.
  */
 #include "net/transport.h"
 
@@ -103,7 +103,7 @@ int transport_accept(struct transport *t, struct loop *loop, int fd, bool is_uni
         tcp_set_nodelay(fd);
     if (loop_watch(loop, &t->io, IO_EDGE) < 0)
         return transport_abandon(t, -ERR_SYSTEM);
-    t->io.ready = IO_WRITABLE; /* a fresh socket is; the kernel will say so again, later than the first answer may be ready */
+    t->io.ready = IO_WRITABLE; /* a fresh socket is; the kernel's word may come after the first answer is ready */
     return 0;
 }
 

@@ -2,9 +2,9 @@
  * A transport is one connected byte stream: TCP now, TLS over it later.  Codecs speak to this and never to a
  * descriptor.
  *
- * Reading:  transport_recv returns bytes, or 0 at the peer's end, or -EAGAIN/-errno. It keeps io.ready's readable bit right: after a
- *           short read without hang-up the bit is cleared and no probing read is made.
- * Writing:  transport_sendv returns bytes taken, -EAGAIN (the writable bit is cleared; on_ready comes), or -errno.
+ *      transport_recv   bytes, or 0 at the peer's end, or -EAGAIN/-errno. It keeps io.ready's readable bit right:
+ *                       after a short read without hang-up the bit is cleared and no probing read is made.
+ *      transport_sendv  bytes taken, -EAGAIN (the writable bit is cleared; on_ready comes), or -errno.
  *
  * Embedded in the codec's connection; one worker.
  */
@@ -42,12 +42,13 @@ struct transport {
 extern const struct transport_ops transport_tcp;
 
 /* Takes an accepted, non-blocking descriptor: sets TCP_NODELAY, watches it. On failure the descriptor is closed. */
-MUST_USE int transport_accept(struct transport *t, struct loop *loop, int fd, bool is_unix, void (*on_ready)(struct io *));
+MUST_USE int transport_accept(struct transport *t, struct loop *loop, int fd, bool is_unix,
+                              void (*on_ready)(struct io *));
 /* Starts connecting. on_ready comes when it is done: then ask transport_connected. -ERR_CONNECT_*, -ERR_SYSTEM at once.
  * `source` (may be NULL) is bound before. */
 MUST_USE int transport_connect(struct transport *t, struct loop *loop, const struct address *to,
                                const struct address *source, void (*on_ready)(struct io *));
-/* After on_ready while connecting: 0 when connected, -ERR_CONNECT_REFUSED/_FAILED, or -EINPROGRESS-like 1 to wait on. */
+/* After on_ready while connecting: 0 when connected, -ERR_CONNECT_* or -ERR_SYSTEM, or 1 to wait on. */
 int transport_connected(struct transport *t);
 
 static inline ssize_t transport_recv(struct transport *t, void *buf, size_t len)
@@ -58,6 +59,9 @@ static inline ssize_t transport_sendv(struct transport *t, const struct iovec *i
 {
     return t->ops->sendv(t, iov, count, more);
 }
-/* Splicing in and out of a pipe's kernel part, with the same bookkeeping of ready bits: bytes, 0 at the end, -EAGAIN, -errno. */
+/* Splicing in and out of a pipe's kernel part: bytes, 0 at the end, -EAGAIN, -errno. The bit is cleared by EAGAIN
+ * alone, and readable only when the kernel part is empty: else the pipe may be what is full. Then drain it before
+ * trying again.
+ */
 ssize_t transport_splice_in(struct transport *t, struct pipe *to, size_t max);
 ssize_t transport_splice_out(struct transport *t, struct pipe *from, size_t max, bool more);

@@ -111,8 +111,8 @@ struct sim_socket {
     struct address local, remote;
     enum sim_state state;
     int family;
-    int error;       /* what SO_ERROR, recv or sendmsg tell once */
-    bool closed;     /* by its owner */
+    int error;   /* what SO_ERROR, recv or sendmsg tell once */
+    bool closed; /* by its owner */
     bool bound;
     bool linger_reset;
     bool nodelay;
@@ -152,7 +152,7 @@ struct sim_socket *sim_socket_new(int family);
 void sim_socket_close(struct sim_socket *socket);
 void sim_socket_free(struct sim_socket *socket);
 int sim_socket_listen(struct sim_socket *socket, int backlog);
-int sim_socket_bind(struct sim_socket *socket, const struct address *at);   /* 0 or errno */
+int sim_socket_bind(struct sim_socket *socket, const struct address *at);    /* 0 or errno */
 int sim_socket_connect(struct sim_socket *socket, const struct address *to); /* 0, EINPROGRESS or another errno */
 /* Reset, or both ends have arrived: nothing can be sent or reset any more. */
 bool sim_socket_is_over(const struct sim_socket *socket);
@@ -176,10 +176,10 @@ void sim_wire_send(struct sim_socket *from, const char *data, size_t len);
 void sim_wire_settle(const struct sim_socket *from); /* after sim_wire_send, when the call is over */
 void sim_wire_end(struct sim_socket *from);
 void sim_wire_reset(struct sim_socket *from);
-void sim_wire_took(struct sim_socket *reader, size_t len);        /* room goes back to the other side, later */
-void sim_wire_relieve(struct sim_socket *socket);                 /* ends memory pressure, later */
-uint64_t sim_wire_trip_ns(const struct sim_socket *socket);       /* one way, now */
-void sim_wire_drop(struct sim_event *event);                      /* frees what a packet that never arrives carries */
+void sim_wire_took(struct sim_socket *reader, size_t len);  /* room goes back to the other side, later */
+void sim_wire_relieve(struct sim_socket *socket);           /* ends memory pressure, later */
+uint64_t sim_wire_trip_ns(const struct sim_socket *socket); /* one way, now */
+void sim_wire_drop(struct sim_event *event);                /* frees what a packet that never arrives carries */
 
 /* ---- scripts (sim_peer.c) ---- */
 

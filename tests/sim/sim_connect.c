@@ -73,7 +73,7 @@ static bool address_reaches(const struct address *bound, const struct address *t
 
 static struct sim_socket *find_listener(const struct address *to)
 {
-    LIST_FOR_EACH(it, &sim.sockets) {
+    LIST_FOR_EACH (it, &sim.sockets) {
         struct sim_socket *socket = container_of(it, struct sim_socket, link);
         if (socket->state == SIM_LISTENING && !socket->closed && address_reaches(&socket->local, to))
             return socket;
@@ -116,7 +116,7 @@ void sim_set_rule(const struct address *to, enum sim_rule kind)
 
 static const struct rule *find_rule(const struct address *to)
 {
-    LIST_FOR_EACH(it, &sim.rules) {
+    LIST_FOR_EACH (it, &sim.rules) {
         struct rule *rule = container_of(it, struct rule, link);
         if (address_eq(&rule->to, to))
             return rule;

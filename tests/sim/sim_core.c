@@ -6,26 +6,31 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
+#include "base/hash.h"
 #include "base/sys.h"
 #include "sim/net_internal.h"
 
 struct sim sim;
 
 static const char *const kind_names[SIM_KIND_COUNT] = {
-    [SIM_SOCKET] = "socket",       [SIM_POLL] = "poll",
-    [SIM_WAKE] = "wake-up",        [SIM_PIPE_READ] = "pipe's read end",
+    [SIM_SOCKET] = "socket",
+    [SIM_POLL] = "poll",
+    [SIM_WAKE] = "wake-up",
+    [SIM_PIPE_READ] = "pipe's read end",
     [SIM_PIPE_WRITE] = "pipe's write end",
 };
 
+static uint64_t digest_mix(uint64_t digest, uint64_t value)
+{
+    return hash_mix(digest ^ value) + 0x9e3779b97f4a7c15ull;
+}
+
 void sim_note(const char *what, uint64_t a, uint64_t b)
 {
-    uint64_t mixed = sim.digest ^ (sim.now_ns + 0x9e3779b97f4a7c15ull * (uint64_t)what[0]);
-
-    for (const uint64_t *at = (uint64_t[]){ a, b, UINT64_MAX }; *at != UINT64_MAX; at++)
-        mixed = (mixed ^ *at) * 0xff51afd7ed558ccdull, mixed ^= mixed >> 29;
-    sim.digest = mixed;
+    sim.digest = digest_mix(digest_mix(digest_mix(sim.digest, sim.now_ns ^ (uint64_t)what[0]), a), b);
     if (sim.options.trace)
-        fprintf(stderr, "%10.3f ms  %-10s %llu %lld\n", (double)sim.now_ns / 1e6, what, (unsigned long long)a, (long long)b);
+        fprintf(stderr, "%10.3f ms  %-10s %llu %lld\n", (double)sim.now_ns / 1e6, what, (unsigned long long)a,
+                (long long)b);
 }
 
 uint64_t sim_digest(void)
@@ -35,15 +40,12 @@ uint64_t sim_digest(void)
 
 uint32_t sim_pick(uint32_t max)
 {
-    uint32_t bits, bound;
+    uint32_t bits;
 
     if (max <= 1)
         return max;
-    bits = rng_below(&sim.rng, 33 - (uint32_t)__builtin_clz(max));
-    bound = bits >= 32 ? max : MIN(1u << bits, max);
-    if (bits + (uint32_t)__builtin_clz(max) == 32)
-        bound = max;
-    return 1 + rng_below(&sim.rng, bound);
+    bits = rng_below(&sim.rng, 33 - (uint32_t)__builtin_clz(max)); /* of at most `max`'s own bits */
+    return 1 + rng_below(&sim.rng, bits < 32 ? MIN(1u << bits, max) : max);
 }
 
 bool sim_chance(unsigned permille)
@@ -159,8 +161,8 @@ static int sim_report_open(FILE *report)
             continue;
         open++;
         if (report)
-            fprintf(report, "left open: %s %d, since %.3f ms before the end\n", kind_names[file->kind], at + SIM_FD_BASE,
-                    (double)(sim.now_ns - file->opened_at_ns) / 1e6);
+            fprintf(report, "left open: %s %d, since %.3f ms before the end\n", kind_names[file->kind],
+                    at + SIM_FD_BASE, (double)(sim.now_ns - file->opened_at_ns) / 1e6);
         sys->close(at + SIM_FD_BASE);
     }
     return open;

@@ -1,7 +1,7 @@
 /*
  * Scripted peers: the ends of connections that belong to a test.  A peer owns a simulated socket without a descriptor;
- * whatever happens to the socket makes an appointment, and at that time the peer reads what is there in pieces, tells its script, and writes
- * what is queued as far as there is room.
+ * whatever happens to the socket makes an appointment, and at that time the peer reads what is there in pieces, tells
+ * its script, and writes what is queued as far as there is room.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -36,7 +36,8 @@ void sim_peer_attend(struct sim_peer_own *peer)
     if (peer->over || peer->attend.heap_at)
         return;
     /* Its own time to react: none on a calm network, up to a trip's time otherwise. */
-    sim_event_at(&peer->attend, sim.now_ns + (sim.options.latency_us_max ? sim_pick(sim.options.latency_us_max) * 1000ull : 0));
+    sim_event_at(&peer->attend,
+                 sim.now_ns + (sim.options.latency_us_max ? sim_pick(sim.options.latency_us_max) * 1000ull : 0));
 }
 
 static void peer_end(struct sim_peer_own *peer)

@@ -1,6 +1,7 @@
 /*
  * Kernel pipes and splice: a pipe is sixteen slots, and a spliced piece of a packet takes one however small it is.  So
- * a move is short, or answers EAGAIN, for want of slots as well as for want of bytes, exactly the ambiguity that callers must live with.
+ * a move is short, or answers EAGAIN, for want of slots as well as for want of bytes, exactly the ambiguity that
+ * callers must live with.
  */
 #include <errno.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /*
  * epoll as fs/eventpoll.c has it: a wake-up whose bits somebody watches puts the watch on the ready list once; waiting
- * takes it off, asks the file for its whole mask, and puts it back when it is level-triggered.  So an edge reports everything that is
- * true then, and no edge is made without something happening.
+ * takes it off, asks the file for its whole mask, and puts it back when it is level-triggered.  So an edge reports
+ * everything that is true then, and no edge is made without something happening.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -96,7 +96,7 @@ void sim_poll_free(void *object)
 
 static struct item *poll_find(struct sim_poll *poll, struct sim_pollable *pollable)
 {
-    LIST_FOR_EACH(it, &pollable->items) {
+    LIST_FOR_EACH (it, &pollable->items) {
         struct item *item = container_of(it, struct item, of_pollable);
         if (item->poll == poll)
             return item;
@@ -161,7 +161,7 @@ void sim_wake(struct sim_pollable *pollable, uint32_t key)
 {
     struct sim_socket *socket = container_of(pollable, struct sim_socket, pollable);
 
-    LIST_FOR_EACH(it, &pollable->items) {
+    LIST_FOR_EACH (it, &pollable->items) {
         struct item *item = container_of(it, struct item, of_pollable);
         if (key == 0 || key & (item->event.events | EPOLLERR | EPOLLHUP))
             item_queue(item);
@@ -177,7 +177,7 @@ static int poll_collect(struct sim_poll *poll, struct epoll_event *events, int m
     struct item *ready[READY_MAX];
     int count = 0, told = 0;
 
-    LIST_FOR_EACH(it, &poll->ready) {
+    LIST_FOR_EACH (it, &poll->ready) {
         if (count == READY_MAX)
             break;
         ready[count++] = container_of(it, struct item, ready);
@@ -206,7 +206,7 @@ static void poll_make_spurious(struct sim_poll *poll)
 {
     if (sim.options.spurious_permille == 0)
         return;
-    LIST_FOR_EACH(it, &poll->items) {
+    LIST_FOR_EACH (it, &poll->items) {
         if (sim_chance(sim.options.spurious_permille))
             item_queue(container_of(it, struct item, of_poll));
     }

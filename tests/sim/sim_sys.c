@@ -19,7 +19,8 @@ static int sys_close(int fd)
     int at = fd - SIM_FD_BASE;
     struct sim_file file;
 
-    ENSURE(at >= 0 && at < SIM_FD_MAX && sim.files[at].kind != SIM_FREE); /* a double close is somebody else's descriptor */
+    /* Closing twice would close somebody else's descriptor. */
+    ENSURE(at >= 0 && at < SIM_FD_MAX && sim.files[at].kind != SIM_FREE);
     sim_tick();
     file = sim.files[at];
     sim_note("close", (uint64_t)fd, file.kind);

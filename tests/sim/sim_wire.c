@@ -1,6 +1,7 @@
 /*
- * The wire: what one socket sends arrives at the other as packets, in order, each at its own time.  A packet is data, an
- * end, a reset, or room given back.  How large the pieces are, how long they take and whether a direction stalls is drawn from the seed.
+ * The wire: what one socket sends arrives at the other as packets, in order, each at its own time.  A packet is data,
+ * an end, a reset, or room given back.  How large the pieces are, how long they take and whether a direction stalls is
+ * drawn from the seed.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -71,7 +72,7 @@ static void socket_check_room(struct sim_socket *socket)
 {
     size_t room = sim_socket_room(socket);
 
-    /* as sk_stream_write_space: not for every byte, only when a third is free, and only when somebody ran into the wall */
+    /* as sk_stream_write_space: when a third is free, and only if somebody ran into the wall */
     if (!socket->closed && socket->no_space && 3 * room >= socket->capacity) {
         socket->no_space = false;
         sim_wake(&socket->pollable, EPOLLOUT);

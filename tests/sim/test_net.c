@@ -1,6 +1,7 @@
 /*
  * The simulated network under a small server on the real loop and transport: whatever the weather, an echo gives back
- * every byte, and nothing is left.  And the simulation's own promises: repeatable, idle when nothing can happen, leaks told, rules obeyed.
+ * every byte, and nothing is left.  And the simulation's own promises: repeatable, idle when nothing can happen, leaks
+ * told, rules obeyed.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -68,7 +69,8 @@ static bool echo_read(struct echo *echo)
 static bool echo_write(struct echo *echo)
 {
     while (echo->held > 0 && echo->transport.io.ready & IO_WRITABLE) {
-        struct iovec iov[2] = { { echo->hold, echo->held / 2 }, { echo->hold + echo->held / 2, echo->held - echo->held / 2 } };
+        struct iovec iov[2] = { { echo->hold, echo->held / 2 },
+                                { echo->hold + echo->held / 2, echo->held - echo->held / 2 } };
         ssize_t sent = transport_sendv(&echo->transport, iov, 2, false);
         if (sent > 0) {
             echo->held -= (size_t)sent;
@@ -307,7 +309,8 @@ static void any_call_may_fail_and_nothing_leaks(void **state)
         sim_fail_at(++n);
         if (start() == 0) {
             begin(&scenario);
-            /* a listener that failed to accept tries again when the next event comes; a lost client would wait for ever */
+            /* a listener that failed to accept tries again when the next event comes; a lost client would wait for ever
+             */
             sim_run(&loop, scenario_over, &scenario, 1000);
             for (int i = 0; i < CLIENTS; i++)
                 sim_peer_close(scenario.clients[i].peer);

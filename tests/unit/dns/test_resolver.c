@@ -18,7 +18,15 @@
 #include "dns/resolver.h"
 #include "loop/loop.h"
 
-enum { TYPE_A = 1, TYPE_CNAME = 5, TYPE_AAAA = 28, RCODE_OK = 0, RCODE_FAILED = 2, RCODE_ABSENT = 3, DATAGRAM_MAX = 1232 };
+enum {
+    TYPE_A = 1,
+    TYPE_CNAME = 5,
+    TYPE_AAAA = 28,
+    RCODE_OK = 0,
+    RCODE_FAILED = 2,
+    RCODE_ABSENT = 3,
+    DATAGRAM_MAX = 1232
+};
 
 /* ---- the server ---- */
 
@@ -30,9 +38,9 @@ struct record {
 };
 
 static const struct record zone[] = {
-    { "two.test.", TYPE_A, "10.0.0.2", 30 },   { "two.test.", TYPE_A, "10.0.0.1", 20 },
-    { "two.test.", TYPE_AAAA, "fd00::1", 60 }, { "four.test.", TYPE_A, "10.4.0.1", 0 },
-    { "six.test.", TYPE_AAAA, "fd00::6", 90 }, { "alias.test.", TYPE_CNAME, "two.test.", 7 },
+    { "two.test.", TYPE_A, "10.0.0.2", 30 },       { "two.test.", TYPE_A, "10.0.0.1", 20 },
+    { "two.test.", TYPE_AAAA, "fd00::1", 60 },     { "four.test.", TYPE_A, "10.4.0.1", 0 },
+    { "six.test.", TYPE_AAAA, "fd00::6", 90 },     { "alias.test.", TYPE_CNAME, "two.test.", 7 },
     { "long.test.", TYPE_A, "10.9.0.1", 4000000 },
 };
 

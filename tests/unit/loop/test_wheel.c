@@ -1,6 +1,6 @@
 /*
- * The wheel against a naive model: a sorted array of deadlines.  Random deadlines at every scale, clears, re-arms and jumps of the
- * clock; both must fire the same timers in the same advance.
+ * The wheel against a naive model: a sorted array of deadlines.  Random deadlines at every scale, clears, re-arms and
+ * jumps of the clock; both must fire the same timers in the same advance.
  */
 #include <setjmp.h>
 #include <stdarg.h>

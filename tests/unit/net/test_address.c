@@ -24,8 +24,8 @@ static struct address parsed(const char *text)
 static void what_is_parsed_is_printed_back(void **state)
 {
     static const char *const texts[] = {
-        "1.2.3.4:80", "0.0.0.0:0", "255.255.255.255:65535", "[::1]:8443", "[fe80::1%3]:1", "[2001:db8::a:b]:443",
-        "unix:/run/x.sock",
+        "1.2.3.4:80",    "0.0.0.0:0",           "255.255.255.255:65535", "[::1]:8443",
+        "[fe80::1%3]:1", "[2001:db8::a:b]:443", "unix:/run/x.sock",
     };
     char text[ADDRESS_TEXT_MAX];
 
@@ -50,9 +50,10 @@ static void a_port_alone_means_any_address_of_both_families(void **state)
 static void what_is_not_an_address_is_refused_with_a_reason(void **state)
 {
     static const char *const texts[] = {
-        "",           "example.com:80", "1.2.3.4",      "1.2.3.4:",    "1.2.3.4:65536", "1.2.3.4:-1", "1.2.3.4:8o", "1.2.3:80",
-        "01.2.3.4:1", "1.2.3.256:1",    "::1:80",       "[::1]",       "[::1]80",       "[::1]:",     "[::1:80",    "[1.2.3.4]:80",
-        "[]:80",      "[::g]:80",       "1.2.3.4:000080", "[fe80::1%eth0]:1", "1.2.3.4%1:80", "unix:",  "1.2.3.4 :80", "[::1%]:80",
+        "",         "example.com:80", "1.2.3.4",     "1.2.3.4:", "1.2.3.4:65536",  "1.2.3.4:-1",       "1.2.3.4:8o",
+        "1.2.3:80", "01.2.3.4:1",     "1.2.3.256:1", "::1:80",   "[::1]",          "[::1]80",          "[::1]:",
+        "[::1:80",  "[1.2.3.4]:80",   "[]:80",       "[::g]:80", "1.2.3.4:000080", "[fe80::1%eth0]:1", "1.2.3.4%1:80",
+        "unix:",    "1.2.3.4 :80",    "[::1%]:80",
     };
 
     for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++) {
@@ -170,8 +171,10 @@ static void networks_contain_what_their_prefix_says(void **state)
 
 static void what_is_not_a_network_is_refused_with_a_reason(void **state)
 {
-    static const char *const texts[] = { "",           "10.0.0.0/33", "10.0.0.0/",  "10.0.0.1/8",  "10.0.0.0/8/8", "fd00::/129",
-                                         "example.com", "[::1]",       "10.0.0.0:80", "fd00::1/64", "10.0.0.0/-1",  "128.0.0.0/0" };
+    static const char *const texts[] = {
+        "",      "10.0.0.0/33", "10.0.0.0/",  "10.0.0.1/8",  "10.0.0.0/8/8", "fd00::/129", "example.com",
+        "[::1]", "10.0.0.0:80", "fd00::1/64", "10.0.0.0/-1", "128.0.0.0/0"
+    };
 
     for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++) {
         struct network network;

@@ -1,5 +1,6 @@
 /*
- * The TCP transport on the real loopback: what the ready bits say after each kind of read and write, connecting, and splicing.
+ * The TCP transport on the real loopback: what the ready bits say after each kind of read and write, connecting, and
+ * splicing.
  */
 #include <errno.h>
 #include <netinet/in.h>
