@@ -257,6 +257,21 @@ static void reopening_gives_up_the_line_that_is_half_in_the_old_file(void **stat
     free(text);
 }
 
+static void half_a_line_keeps_other_workers_out_until_the_rest_is_written(void **state)
+{
+    struct access_log *log = open_log(file_a, ACCESS_LOG_JSON);
+    fake_fail(EAGAIN, 100);
+    write_line(log, 1, 1, 0);
+    wait_until(atomic_load(&fake.failures) > 0);
+    write_line(log, 0, 1, 0);
+    write_line(log, 2, 1, 0);
+    fake_fail(0, 0);
+    access_log_free(log);
+    unsigned count[WORKERS] = { 0 }, last[WORKERS];
+    check_lines(file_a, true, count, last);
+    assert_true(count[0] == 1 && count[1] == 1 && count[2] == 1);
+}
+
 static void short_writes_lose_and_mix_nothing(void **state)
 {
     struct access_log *log = open_log(file_a, ACCESS_LOG_JSON);
@@ -442,6 +457,7 @@ int main(void)
         TEST(every_line_is_in_the_file_or_counted_as_lost),
         TEST(a_disk_that_is_full_costs_lines_that_are_counted_and_recovers),
         TEST(reopening_gives_up_the_line_that_is_half_in_the_old_file),
+        TEST(half_a_line_keeps_other_workers_out_until_the_rest_is_written),
         TEST(short_writes_lose_and_mix_nothing),
         TEST(reopening_follows_a_rename_and_keeps_every_line),
         TEST(a_reopening_that_fails_keeps_the_old_file),
