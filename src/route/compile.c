@@ -282,7 +282,10 @@ void compile_entry(struct compilation *c, const struct route_entry *from)
     struct router *router = c->router;
     struct job job = { .c = c, .from = from, .entry = &router->entries[router->entry_count] };
 
-    plan_hold(from->plan);
+    if (from->plan)
+        plan_hold(from->plan);
+    else
+        c->failed = true; /* reported by whoever could not build it */
     job.entry->plan = from->plan;
     job.route.plan = from->plan;
     job.route.entry = router->entry_count++;

@@ -38,7 +38,8 @@ struct match_conf {
 };
 extern const struct conf_struct match_schema;
 
-/* One route for building: `plan` is held by the router. */
+/* One route for building: `plan` is held by the router. NULL for one that could not be built: its match is checked all
+ * the same, so that every mistake is told at once, and no router comes of it. */
 struct route_entry {
     const struct match_conf *match;
     const struct conf_node *node; /* for messages: routes that can never match are warned of */

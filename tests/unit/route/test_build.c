@@ -74,6 +74,19 @@ static void all_mistakes_of_all_routes_are_told_at_once(void **state)
     routing_done(&r);
 }
 
+static void a_route_without_a_plan_is_checked_and_gives_no_router(void **state)
+{
+    static const char *const paths[] = { "/fine", "not fine" };
+    struct match_conf matches[2] = { { .path = paths[0] }, { .path = paths[1] } };
+    const struct route_entry entries[2] = { { .match = &matches[0] }, { .match = &matches[1] } };
+    struct conf *conf = conf_new(NULL);
+    assert_null(router_build(conf, entries, 1));
+    assert_int_equal(conf_error_count(conf), 0);
+    assert_null(router_build(conf, entries, 2));
+    assert_int_equal(conf_error_count(conf), 1);
+    conf_free(conf);
+}
+
 static void a_match_takes_one_of_path_prefix_and_regex(void **state)
 {
     struct match_conf match = { 0 };
@@ -166,6 +179,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(mistakes_are_refused_with_their_reason),
         cmocka_unit_test(all_mistakes_of_all_routes_are_told_at_once),
+        cmocka_unit_test(a_route_without_a_plan_is_checked_and_gives_no_router),
         cmocka_unit_test(a_match_takes_one_of_path_prefix_and_regex),
         cmocka_unit_test(routes_that_can_never_match_are_warned_of),
         cmocka_unit_test(a_warning_names_the_route_that_comes_before),
