@@ -109,8 +109,9 @@ struct loop {
     bool in_turn;
     uint64_t now_ms; /* monotonic, once a turn; starts above 0 */
     uint64_t now_ns;
-    uint64_t wall_ns; /* refreshed once a turn as well */
-    uint64_t turn_end_ms;
+    uint64_t wall_ns; /* once a turn as well, from a reading at most 50 ms old */
+    uint64_t wall_read_ns, wall_read_at_ns;
+    uint64_t turn_end_ms; /* of the last turn that looked */
     struct memory *memory;
     struct io wake;
     struct io *again_first, *again_last;
@@ -121,7 +122,7 @@ struct loop {
     uint64_t turns;
     uint32_t watched; /* descriptors registered: tests check that it ends at the start's value */
     uint32_t timers_armed;
-    uint32_t lag_us_max; /* longest turn since it was last read and zeroed by its reader's letter */
+    uint32_t lag_us_max; /* longest turn looked at since it was last read and zeroed by its reader's letter */
 };
 
 MUST_USE int loop_init(struct loop *loop, struct memory *memory);

@@ -278,6 +278,80 @@ static void at_most_only_shortens(void **state)
     assert_false(timer_armed(&probe.timer));
 }
 
+/* ---- clocks: a table whose time stands still but for what a test adds ---- */
+
+static uint64_t fake_ns;
+static int clock_reads, wall_reads;
+
+static uint64_t fake_now_ns(void)
+{
+    clock_reads++;
+    return fake_ns;
+}
+
+static uint64_t fake_wall_ns(void)
+{
+    wall_reads++;
+    return fake_ns + 5000000000000;
+}
+
+static int set_up_clock(void **state)
+{
+    static struct sys table;
+
+    table = sys_posix;
+    table.now_ns = fake_now_ns;
+    table.wall_ns = fake_wall_ns;
+    fake_ns = 1000000000;
+    sys = &table;
+    return set_up(state);
+}
+
+static int tear_down_clock(void **state)
+{
+    sys = &sys_posix;
+    return tear_down(state);
+}
+
+static void a_small_turn_reads_the_clock_once(void **state)
+{
+    clock_reads = wall_reads = 0;
+    for (int i = 0; i < 160; i++) {
+        fake_ns += 1000000;
+        loop_turn(&loop, 0);
+        assert_true(loop.wall_ns == fake_ns + 5000000000000);
+    }
+    assert_int_equal(clock_reads, 160 + 160 / 16);
+    assert_int_equal(wall_reads, 3);
+}
+
+static void be_slow(struct io *io)
+{
+    fake_ns += 3000000;
+}
+
+static void a_long_turn_is_noted_and_brings_the_next_timer_nearer(void **state)
+{
+    struct probe probes[8] = { 0 }, late = { 0 };
+    int fds[8][2];
+
+    for (int i = 0; i < 8; i++) {
+        make_pair(fds[i]);
+        io_init(&probes[i].io, fds[i][0], be_slow);
+        assert_int_equal(loop_watch(&loop, &probes[i].io, IO_EDGE), 0);
+    }
+    timer_init(&late.timer, fire_noted);
+    timer_set(&loop, &late.timer, loop.now_ms + 20);
+    loop_turn(&loop, 0);
+    assert_int_equal(loop.lag_us_max, 24000);
+    loop_turn(&loop, -1); /* the timer is due: it must not wait another 20 ms */
+    assert_string_equal(order, "0");
+    for (int i = 0; i < 8; i++) {
+        loop_close(&loop, &probes[i].io);
+        close(fds[i][1]);
+    }
+}
+
 struct numbered {
     struct letter letter;
     int sender, number;
@@ -336,6 +410,9 @@ int main(void)
         TEST(a_task_that_queues_itself_for_ever_does_not_stop_the_loop),
         TEST(timers_fire_in_order_and_may_clear_each_other),
         TEST(at_most_only_shortens),
+        cmocka_unit_test_setup_teardown(a_small_turn_reads_the_clock_once, set_up_clock, tear_down_clock),
+        cmocka_unit_test_setup_teardown(a_long_turn_is_noted_and_brings_the_next_timer_nearer, set_up_clock,
+                                        tear_down_clock),
         TEST(every_letter_of_every_thread_arrives_in_its_senders_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
