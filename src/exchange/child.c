@@ -22,6 +22,7 @@ static void on_request(struct stream_host *host, struct stream *stream, enum err
     child->parent = birth->parent;
     child->depth = (uint8_t)(birth->parent->depth + 1);
     child->record.client = birth->parent->record.client;
+    child->peer = birth->parent->peer;
     list_push_back(&birth->parent->children, &child->sibling);
 }
 

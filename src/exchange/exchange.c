@@ -336,6 +336,42 @@ static void resume(struct exchange *x, enum direction direction)
         s->waiting = false;
 }
 
+/* What can move a direction on; everything else leaves it alone. */
+enum {
+    REQUEST_EVENTS = EVENT_BEGIN | EVENT_RESUME_REQUEST | EVENT_REQUEST_BODY,
+    RESPONSE_EVENTS = EVENT_RESUME_RESPONSE | EVENT_RESPONSE_BODY | EVENT_DOWN_ROOM,
+};
+
+static void step_request(struct exchange *x)
+{
+    heads_request(x);
+    if (!x->ended)
+        flow_request(x);
+}
+
+static void step_handler(struct exchange *x)
+{
+    if (x->ended || !x->handler_started || x->handler_over || !x->plan->handler->on_wake)
+        return;
+    x->acting = (uint8_t)exchange_policy_count(x);
+    x->plan->handler->on_wake(x, x->handler_state);
+}
+
+static void step_response(struct exchange *x)
+{
+    x->events &= ~(unsigned)RESPONSE_EVENTS; /* what was answered in this very step goes out with it */
+    heads_response(x);
+    if (!x->ended)
+        flow_response(x);
+}
+
+static void down_sent(struct exchange *x)
+{
+    x->record.complete = !x->source_cut;
+    if (x->source_cut)
+        x->ended = true;
+}
+
 static void step(struct exchange *x, unsigned events)
 {
     if (events & EVENT_BEGIN)
@@ -346,22 +382,14 @@ static void step(struct exchange *x, unsigned events)
         resume(x, DIR_REQUEST);
     if (events & EVENT_RESUME_RESPONSE)
         resume(x, DIR_RESPONSE);
-    heads_request(x);
-    if (!x->ended)
-        flow_request(x);
-    if (!x->ended && (events & EVENT_HANDLER) && x->handler_started && !x->handler_over) {
-        x->acting = (uint8_t)exchange_policy_count(x);
-        if (x->plan->handler->on_wake)
-            x->plan->handler->on_wake(x, x->handler_state);
-    }
-    if (!x->ended)
-        heads_response(x);
-    if (!x->ended)
-        flow_response(x);
+    if (!x->ended && (events & REQUEST_EVENTS))
+        step_request(x);
+    if (events & EVENT_HANDLER)
+        step_handler(x);
+    if (!x->ended && ((events | x->events) & RESPONSE_EVENTS))
+        step_response(x);
     if (!x->ended && (events & EVENT_DOWN_SENT))
-        x->record.complete = !x->source_cut;
-    if ((events & EVENT_DOWN_SENT) && x->source_cut)
-        x->ended = true;
+        down_sent(x);
     if (is_over(x))
         x->ended = true;
 }

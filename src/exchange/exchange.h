@@ -82,8 +82,9 @@ struct exchange {
     bool responded;          /* a final response is set */
     bool head_down;          /* and its head went to the client: no reply can replace it */
     bool local_reply;
-    bool in_run, ended, tunnel, request_stopped, source_cut;
+    bool in_run, ended, tunnel, request_stopped, source_cut, body_taken;
     uint8_t depth;           /* a child's: at most CHILD_DEPTH_MAX */
+    struct slice peer;       /* the peer's address as text: what X-Forwarded-For gets */
     uint64_t deadline_ms;    /* of the whole exchange; 0 none */
     uint64_t alarm_ms;       /* the handler's; 0 none */
     struct timer timer;      /* armed, lazily, for the nearer of the two */

@@ -142,8 +142,10 @@ struct pipe *exchange_body(struct exchange *x)
 
 void exchange_body_taken(struct exchange *x)
 {
-    if (x->down->in.end == PIPE_OPEN || x->stages[DIR_REQUEST])
+    if (x->down->in.end == PIPE_OPEN || x->stages[DIR_REQUEST]) {
+        x->body_taken = true;
         x->events |= EVENT_REQUEST_BODY;
+    }
 }
 
 bool exchange_body_passes(const struct exchange *x, enum direction direction)
@@ -216,8 +218,9 @@ void flow_request(struct exchange *x)
         if (x->plan->handler->on_request_body)
             x->plan->handler->on_request_body(x, x->handler_state);
     }
-    if (!x->ended && in->end == PIPE_OPEN && in->bytes < before)
+    if (!x->ended && in->end == PIPE_OPEN && (in->bytes < before || x->body_taken))
         stream_read_more(down);
+    x->body_taken = false;
 }
 
 /* ---- the response's ---- */

@@ -104,11 +104,15 @@ static struct slice believed_part(const struct forwarding_conf *conf, struct sli
 static const enum field_id hop_fields[] = { FIELD_FORWARDED,        FIELD_X_FORWARDED_FOR,  FIELD_X_FORWARDED_PROTO,
                                             FIELD_X_FORWARDED_HOST, FIELD_X_FORWARDED_PORT, FIELD_X_REAL_IP };
 
-static int set_client(struct exchange *x, const struct address *client)
+static struct slice address_text(struct exchange *x, const struct address *address)
 {
     char text[ADDRESS_TEXT_MAX];
-    size_t len = address_format(client, false, text);
-    x->record.client = arena_copy(x->arena, slice_make(text, len));
+    return arena_copy(x->arena, slice_make(text, address_format(address, false, text)));
+}
+
+static int set_client(struct exchange *x, const struct address *client)
+{
+    x->record.client = client == x->down->peer ? x->peer : address_text(x, client);
     return x->record.client.at ? 0 : -ERR_MEMORY;
 }
 
@@ -150,6 +154,9 @@ static int read_trusted(struct exchange *x, const struct forwarding_conf *conf)
 
 int forwarding_apply(struct exchange *x, const struct forwarding_conf *conf)
 {
+    x->peer = address_text(x, x->down->peer);
+    if (!x->peer.at)
+        return -ERR_MEMORY;
     if (conf->trusted.count > 0 && is_trusted(conf, x->down->peer))
         return read_trusted(x, conf);
     FIELDS_FOR_EACH(f, &x->request->fields)
@@ -215,11 +222,7 @@ int forwarding_add_hop(struct exchange *x, const struct forwarding_conf *conf, s
 {
     int rc = 0;
     if (conf->x_forwarded || conf->forwarded) {
-        char text[ADDRESS_TEXT_MAX];
-        struct slice peer = { text, address_format(x->down->peer, false, text) };
-        peer = x->down->peer->family == AF_UNIX ? SLICE("unknown") : arena_copy(x->arena, peer);
-        if (!peer.at)
-            return -ERR_MEMORY;
+        struct slice peer = x->down->peer->family == AF_UNIX ? SLICE("unknown") : x->peer;
         if (conf->x_forwarded)
             rc = add_x_forwarded(x, request, peer);
         if (rc == 0 && conf->forwarded)
