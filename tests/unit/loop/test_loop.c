@@ -177,6 +177,45 @@ static void closing_takes_a_descriptor_out_of_the_ready_list(void **state)
         close(fds[i][1]);
 }
 
+static void reclaim_probe(struct task *task)
+{
+    struct probe *probe = container_of(task, struct probe, task);
+
+    memset(probe, 0xee, sizeof(*probe)); /* even without a sanitizer the list would now lead astray */
+    mem_free(probe);
+}
+
+static void doom_other(struct io *io)
+{
+    struct probe *probe = container_of(io, struct probe, io), *other = probe->other;
+
+    if (probe->calls++ > 0)
+        return;
+    loop_again(&loop, io);
+    loop_again(&loop, &other->io);
+    loop_close(&loop, &other->io);
+    loop_defer(&loop, &other->task, PHASE_RECLAIM);
+}
+
+static void memory_reclaimed_in_a_turn_is_in_no_list_of_the_next(void **state)
+{
+    struct probe first = { .other = mem_must(sizeof(struct probe)) };
+    int fds[2];
+
+    make_pair(fds);
+    io_init(&first.io, fds[0], doom_other);
+    io_init(&first.other->io, fds[1], count_call);
+    task_init(&first.other->task, reclaim_probe);
+    assert_int_equal(loop_watch(&loop, &first.io, IO_EDGE), 0);
+    loop_turn(&loop, 1000);
+    assert_ptr_equal(loop.again_first, &first.io);
+    assert_null(first.io.again_next);
+    loop_turn(&loop, -1);
+    assert_int_equal(first.calls, 2);
+    assert_null(loop.again_first);
+    loop_close(&loop, &first.io);
+}
+
 static void run_noted(struct task *task)
 {
     note('r');
@@ -414,6 +453,7 @@ int main(void)
         TEST(a_descriptor_closed_in_a_batch_gets_no_stale_event),
         TEST(again_calls_in_the_next_turn_without_an_event),
         TEST(closing_takes_a_descriptor_out_of_the_ready_list),
+        TEST(memory_reclaimed_in_a_turn_is_in_no_list_of_the_next),
         TEST(run_and_flush_alternate_and_reclaim_is_last),
         TEST(a_task_that_queues_itself_for_ever_does_not_stop_the_loop),
         TEST(timers_fire_in_order_and_may_clear_each_other),
