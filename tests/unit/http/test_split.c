@@ -18,7 +18,8 @@ struct seen {
 static void note(struct seen *seen, const char *bytes, size_t len)
 {
     assert_true(seen->len + len < SEEN_MAX);
-    memcpy(seen->text + seen->len, bytes, len);
+    if (len > 0)
+        memcpy(seen->text + seen->len, bytes, len);
     seen->len += len;
 }
 

@@ -198,7 +198,7 @@ int world_tear_down(void **state)
     return clean ? 0 : -1;
 }
 
-static void open_listener(void)
+void world_listen(void)
 {
     struct listen_options options = { .backlog = 16 };
     struct address address;
@@ -222,18 +222,23 @@ static int accept_waiting(void)
     return fd;
 }
 
-void world_serve_quietly(void)
+void world_serve_or_not(void)
 {
     struct address peer = { .family = AF_INET, .ip = { 127, 0, 0, 1 }, .port = 4711 };
     struct sockaddr_storage at;
 
-    open_listener();
+    world_listen();
     socklen_t len = address_to_sockaddr(&w.address, &at);
     w.raw = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_true(w.raw >= 0);
     assert_int_equal(setsockopt(w.raw, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int)), 0);
     assert_int_equal(connect(w.raw, (struct sockaddr *)&at, len), 0);
     w.conn = h1_serve(&w.loop, accept_waiting(), &peer, &w.address, &w.host, &w.limits);
+}
+
+void world_serve_quietly(void)
+{
+    world_serve_or_not();
     assert_non_null(w.conn);
 }
 
@@ -250,7 +255,7 @@ void world_reconnect(void)
 
 void world_connecting(void)
 {
-    open_listener();
+    world_listen();
     world_reconnect();
     w.raw = accept_waiting();
 }
@@ -287,6 +292,23 @@ void world_open(void)
 
     assert_non_null(arena);
     world_open_in(arena);
+}
+
+struct arena *world_open_or_not(void)
+{
+    struct arena *arena = arena_new(&w.memory, ARENA_LIMIT_DEFAULT);
+
+    world_listen();
+    if (h1_connect(&w.loop, &w.address, 60000, &w.limits, &owner, NULL, &w.conn) == 0) {
+        w.raw = accept_waiting();
+        if (arena && h1_open(w.conn, arena, &events, NULL, &w.stream) < 0)
+            w.stream = NULL;
+    } else { /* it may have been connected all the same */
+        struct pollfd ready = { .fd = w.listener, .events = POLLIN };
+        if (poll(&ready, 1, 10) == 1)
+            close(accept_waiting());
+    }
+    return arena;
 }
 
 void settle(void)

@@ -54,8 +54,11 @@ struct calls {
 };
 extern struct calls calls;
 
+void world_listen(void);  /* once; the others do it too */
 void world_serve(void);   /* w.conn in the server role, its client at w.raw */
 void world_serve_quietly(void); /* without turning the loop */
+void world_serve_or_not(void); /* w.conn stays NULL when there was an error */
+struct arena *world_open_or_not(void); /* connects and opens; w.conn, w.stream stay NULL when there was an error */
 void world_connect(void); /* w.conn in the client role, its service at w.raw */
 void world_connecting(void); /* the same, not yet told that it is connected */
 void world_reconnect(void);  /* to the same address, whoever listens there now; no w.raw */
