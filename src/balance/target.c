@@ -162,7 +162,7 @@ static bool registry_make_room(void)
 static struct registered *registered_new(const char *upstream_name, const struct address *address, const char *name)
 {
     size_t name_size = strlen(name) + 1, upstream_size = strlen(upstream_name) + 1;
-    size_t path_size = address->family == AF_UNIX ? strlen(address->path) + 1 : 0;
+    size_t path_size = address->family == AF_UNIX ? address->port : 0;
     char *block = mem_zalloc(CACHE_LINE - 1 + sizeof(struct registered) + name_size + upstream_size + path_size);
     if (!block)
         return NULL;

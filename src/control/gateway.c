@@ -50,16 +50,20 @@ static struct snapshot *load_snapshot(struct gateway *gateway, struct conf *conf
     int rc = gateway->config_path
                  ? settings_load(conf, gateway->config_path, &settings, ret_root)
                  : settings_load_text(conf, "command line", slice_from(gateway->config_text), &settings, ret_root);
-    if (rc < 0)
+    if (!*ret_root)
         return NULL;
-    if (gateway->worker_count == 0)
-        gateway->worker_count = settings.workers ? (unsigned)settings.workers : gateway_default_workers();
     const struct snapshot_context context = {
         .previous = gateway->current,
         .cells = gateway->worker_count + 1,
         .control = &gateway->control.loop,
     };
-    return snapshot_build(conf, *ret_root, &settings, &context);
+    /* With mistakes too: those that only building finds are to be told with the others. */
+    struct snapshot *s = snapshot_build(conf, *ret_root, &settings, &context);
+    if (s && (rc < 0 || conf_error_count(conf) > 0)) {
+        snapshot_drop(s);
+        s = NULL;
+    }
+    return s;
 }
 
 static int open_access_log(struct gateway *gateway, const struct settings *settings, struct conf *conf, const struct conf_node *root)
@@ -95,12 +99,14 @@ int gateway_load(struct gateway *gateway, const char *inherited)
     const struct conf_node *probed = NULL;
     int rc = gateway->config_path ? settings_load(first, gateway->config_path, &probe, &probed)
                                   : settings_load_text(first, "command line", slice_from(gateway->config_text), &probe, &probed);
-    if (rc == 0) {
-        gateway->worker_count = probe.workers ? (unsigned)probe.workers : gateway_default_workers();
-        gateway->control.index = gateway->worker_count;
-        gateway->memory_max = (size_t)probe.limits.memory_bytes;
-        metrics_init(gateway->worker_count);
+    if (rc < 0) {
+        probe.workers = 1; /* it will not start: the mistakes are found below */
+        probe.limits.memory_bytes = 0;
     }
+    gateway->worker_count = probe.workers ? (unsigned)probe.workers : gateway_default_workers();
+    gateway->control.index = gateway->worker_count;
+    gateway->memory_max = (size_t)probe.limits.memory_bytes;
+    metrics_init(gateway->worker_count);
     conf_free(first);
     struct snapshot *s = load_snapshot(gateway, conf, &root);
     if (s && (sockets_open(&gateway->sockets, &s->settings, conf, root, gateway->worker_count) < 0 ||

@@ -16,13 +16,8 @@ static int parse_listen_address(struct conf *conf, const struct conf_node *node,
 {
     const char *why = NULL;
     struct address *address = ret_value;
-    if (node->kind == NODE_SCALAR && address_parse(node->text, address, &why) == 0) {
-        if (address->family == AF_UNIX) { /* the node's text is gone before the address: the conf's arena keeps it */
-            struct slice path = arena_copy(conf_arena(conf), slice_make(address->path, strlen(address->path) + 1));
-            address->path = path.at;
-        }
-        return 0;
-    }
+    if (node->kind == NODE_SCALAR && address_parse(node->text, address, &why) == 0)
+        return 0; /* a unix path is in the node's text, which lives as long as the conf */
     conf_error(conf, node, "expected an address such as `0.0.0.0:8080`, `[::]:8443`, `:80` or `unix:/run/maitred.sock`%s%s", why ? ": " : "",
                why ? why : "");
     return -1;

@@ -117,8 +117,7 @@ static int build_plans(struct snapshot *s, const struct conf_node *root, const s
             plan = plan_build(s, &routes[i], node, context);
         if (!plan)
             rc = -1;
-        else
-            s->plans[s->plan_count++] = (struct printed){ print, plan };
+        s->plans[s->plan_count++] = (struct printed){ print, plan };
     }
     mem_free(old);
     return rc;
@@ -175,10 +174,10 @@ struct snapshot *snapshot_build(struct conf *conf, const struct conf_node *root,
     s->conf = conf_hold(conf);
     s->settings = *settings;
     int rc = build_upstreams(s, context);
-    if (rc == 0)
-        rc = build_plans(s, root, context);
-    if (rc == 0)
-        rc = build_router(s, root);
+    if (build_plans(s, root, context) < 0)
+        rc = -1;
+    if (build_router(s, root) < 0) /* with plans missing too: the routes' own mistakes are told at once */
+        rc = -1;
     if (rc < 0) {
         snapshot_drop(s);
         return NULL;
@@ -201,7 +200,8 @@ void snapshot_drop(struct snapshot *s)
     if (s->router)
         router_drop(s->router);
     for (size_t i = 0; i < s->plan_count; i++)
-        plan_drop(s->plans[i].object);
+        if (s->plans[i].object)
+            plan_drop(s->plans[i].object);
     for (size_t i = 0; i < s->upstream_count; i++)
         upstream_drop(s->upstreams[i].object);
     mem_free(s->plans);

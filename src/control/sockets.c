@@ -19,15 +19,17 @@ struct bound *sockets_find(const struct sockets *sockets, const struct address *
     return NULL;
 }
 
-static const char *keep_path(struct sockets *sockets, const char *path)
+static const char *keep_path(struct sockets *sockets, struct slice path)
 {
     for (size_t i = 0; i < sockets->path_count; i++)
-        if (strcmp(sockets->paths[i], path) == 0)
+        if (slice_eq(slice_from(sockets->paths[i]), path))
             return sockets->paths[i];
+    char *copy = mem_must(path.len + 1);
+    memcpy(copy, path.at, path.len);
     char **grown = sys->realloc(sockets->paths, (sockets->path_count + 1) * sizeof(*grown));
     ENSURE(grown != NULL);
     sockets->paths = grown;
-    return grown[sockets->path_count++] = mem_strdup(path);
+    return grown[sockets->path_count++] = copy;
 }
 
 static struct bound *add_bound(struct sockets *sockets, const struct address *address, size_t count)
@@ -38,7 +40,7 @@ static struct bound *add_bound(struct sockets *sockets, const struct address *ad
     struct bound *b = &grown[sockets->count++];
     *b = (struct bound){ .address = *address, .fds = mem_must(count * sizeof(int)), .unserved = true };
     if (address->family == AF_UNIX)
-        b->address.path = keep_path(sockets, address->path);
+        b->address.path = keep_path(sockets, slice_make(address->path, address->port));
     return b;
 }
 

@@ -29,7 +29,9 @@ struct worker;
 struct stage;
 
 struct capture {
-    struct slice name, value; /* value as in the path, decoded */
+    struct slice name;
+    struct slice value; /* decoded: never goes into a path or a field unescaped */
+    struct slice raw;   /* as in the normalised path: may stand in a path as it is */
 };
 
 enum exchange_event {
@@ -72,6 +74,7 @@ struct exchange {
     struct pipe *source;     /* where the response's body comes from: the handler's pipe or local_body */
     struct pipe local_body;
     struct capture *captures; /* of the route's pattern, in the arena */
+    struct slice rest;        /* of a route by prefix: the path behind it, empty or from its "/"; at == NULL otherwise */
     struct slice allow;       /* with ERR_METHOD_NOT_ALLOWED: what the route takes */
     uint8_t capture_count;
     uint8_t started;         /* policies whose request on_head was called */

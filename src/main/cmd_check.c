@@ -22,10 +22,11 @@ static int check_file(const char *path)
     struct conf *conf = conf_new(NULL);
     struct settings settings = { 0 };
     const struct conf_node *root;
-    if (settings_load(conf, path, &settings, &root) == 0) {
+    int loaded = settings_load(conf, path, &settings, &root);
+    if (root)
         try_build(conf, root, &settings);
+    if (loaded == 0)
         privileges_check(conf, root, &settings, path);
-    }
     conf_print_diagnostics(conf, stderr, true);
     unsigned errors = conf_error_count(conf);
     if (errors == 0)

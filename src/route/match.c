@@ -37,6 +37,7 @@ struct search {
     int err;        /* -ERR_x: the search is over */
     uint64_t allow; /* methods of routes that match in all but the method */
     const struct route *found;
+    size_t rest; /* where the path goes on behind the prefix that `found` has; SIZE_MAX: it has none */
     unsigned span_count;
     struct span spans[PATTERN_CAPTURES_MAX];
 };
@@ -92,6 +93,15 @@ static bool take(struct search *s, uint32_t run)
     return s->found || s->err;
 }
 
+/* A prefix that ends in front of the segment at `at`. */
+static bool take_prefix(struct search *s, const struct trie_node *n, size_t at)
+{
+    if (!take(s, n->routes[TRIE_PREFIX]))
+        return false;
+    s->rest = MIN(at - 1, s->path.len);
+    return true;
+}
+
 /* What is left where no literal child leads on: a parameter, the remainder, a prefix. */
 static bool walk_on(struct search *s, const struct trie_node *n, size_t at, unsigned captured)
 {
@@ -110,7 +120,7 @@ static bool walk_on(struct search *s, const struct trie_node *n, size_t at, unsi
             return true;
     }
     s->span_count = captured;
-    return take(s, n->routes[TRIE_PREFIX]);
+    return take_prefix(s, n, at);
 }
 
 /* From `node`, whose segments have been matched, at the segment that begins at `at`; past the path's length none is
@@ -123,7 +133,7 @@ static bool walk(struct search *s, uint32_t node, size_t at, unsigned captured)
         size_t len;
         if (at > s->path.len) {
             s->span_count = captured;
-            return take(s, n->routes[TRIE_EXACT]) || take(s, n->routes[TRIE_PREFIX]);
+            return take(s, n->routes[TRIE_EXACT]) || take_prefix(s, n, at);
         }
         uint32_t child = trie_step(trie, node, s->path.at + at, s->path.at + s->path.len, &len);
         if (child == NODE_NONE)
@@ -290,6 +300,7 @@ void router_match(const struct router *router, const struct message *request, st
     s.allow = 0;
     s.found = NULL;
     s.span_count = 0;
+    s.rest = SIZE_MAX;
     s.err = find_path(request, arena, &s.path);
     unsigned count = s.err ? 0 : host_table_find(&router->hosts, request->authority, hosts);
     for (unsigned i = 0; i < count && !search_host(&s, &router->hosts.hosts[hosts[i]]); i++)
@@ -297,12 +308,15 @@ void router_match(const struct router *router, const struct message *request, st
     ret_match->plan = NULL;
     ret_match->allow = SLICE_EMPTY;
     ret_match->capture_count = 0;
+    ret_match->rest = SLICE_EMPTY;
     if (!s.err && s.found)
         s.err = add_captures(&s, ret_match);
     if (s.err) {
         ret_match->err = (enum err) - s.err;
     } else if (s.found) {
         ret_match->plan = s.found->plan;
+        if (s.rest != SIZE_MAX)
+            ret_match->rest = slice_make(s.path.at + s.rest, s.path.len - s.rest);
         ret_match->err = ERR_NONE;
     } else {
         ret_match->err = s.allow ? ERR_METHOD_NOT_ALLOWED : ERR_NO_ROUTE;

@@ -65,6 +65,7 @@ struct route_match {
     struct slice allow; /* with METHOD_NOT_ALLOWED: "GET, POST", in the arena (empty without memory) */
     struct route_capture captures[ROUTE_CAPTURES_MAX]; /* the first capture_count */
     unsigned capture_count;
+    struct slice rest; /* of a route by prefix: the normalised path behind it, empty or from its "/"; else at == NULL */
 };
 /* On a worker. What is returned lives in the arena and in the request's head: neither router nor conf need outlive the
  * call (the plan must be held). */

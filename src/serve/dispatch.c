@@ -32,7 +32,7 @@ static int give_captures(struct exchange *x, const struct route_match *match)
     if (!x->captures)
         return -ERR_MEMORY;
     for (unsigned i = 0; i < match->capture_count; i++)
-        x->captures[i] = (struct capture){ match->captures[i].name, match->captures[i].value };
+        x->captures[i] = (struct capture){ match->captures[i].name, match->captures[i].value, match->captures[i].raw };
     x->capture_count = (uint8_t)match->capture_count;
     return 0;
 }
@@ -43,7 +43,7 @@ void dispatch_request(struct stream_host *host, struct stream *stream, enum err 
     MAGIC_CHECK(server, SERVER_MAGIC);
     struct route_match match;
     match.plan = NULL;
-    match.allow = SLICE_EMPTY;
+    match.allow = match.rest = SLICE_EMPTY;
     match.capture_count = 0;
     if (err == ERR_NONE)
         err = shed(server, stream);
@@ -55,6 +55,7 @@ void dispatch_request(struct stream_host *host, struct stream *stream, enum err 
     if (exchange_begin(server->worker, stream, match.plan, err, &x) < 0)
         return;
     x->allow = match.allow;
+    x->rest = match.rest;
     if (give_captures(x, &match) < 0 || forwarding_apply(x, server->forwarding) < 0)
         exchange_cancel(x, ERR_MEMORY);
 }

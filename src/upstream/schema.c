@@ -297,7 +297,7 @@ static int compare_targets(const struct target_conf *a, const struct target_conf
     if (a->address.family == AF_UNSPEC)
         return strcasecmp(a->host.at, b->host.at);
     if (a->address.family == AF_UNIX)
-        return strcmp(a->address.path, b->address.path);
+        return memcmp(a->address.path, b->address.path, a->address.port); /* equally long: that is its port */
     int order = memcmp(a->address.ip, b->address.ip, a->address.family == AF_INET ? 4 : 16);
     return order ? order : (a->address.scope > b->address.scope) - (a->address.scope < b->address.scope);
 }

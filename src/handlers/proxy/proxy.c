@@ -13,7 +13,8 @@ static const struct conf_field proxy_fields[] = {
     { "upstream", { .kind = CONF_REF, .names = "upstream" }, CONF_AT(proxy_conf, upstream), CONF_REQUIRED, NULL,
       "The upstream, declared under `upstreams`, whose targets serve the request." },
     { "path", { .kind = CONF_STRING }, CONF_AT(proxy_conf, path), 0, NULL,
-      "The path that the service sees, with the route's captures: `/users/{id}`. Left out, the path stays as it came." },
+      "The path that the service sees, with the route's captures: `/users/{id}`. On a route by `prefix` it takes the prefix's place: "
+      "`/` takes it off. Left out, the path stays as it came." },
     { "host", { .kind = CONF_STRING }, CONF_AT(proxy_conf, host), 0, "preserve",
       "The `Host` that the service sees: `preserve` (the client's), `target` (the address of the target), or a name." },
     CONF_END,

@@ -27,7 +27,7 @@ enum host_mode { HOST_PRESERVE, HOST_TARGET, HOST_LITERAL };
 
 struct path_part {
     struct slice text;    /* literal, or a capture's name */
-    bool capture, rest;   /* `{name...}` keeps its slashes */
+    bool capture;
 };
 
 struct proxy_conf {

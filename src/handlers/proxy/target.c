@@ -1,19 +1,10 @@
 /*
- * What the service sees as path and host.  The path's template is compiled when the configuration loads; captures are percent-encoded again as they go in, so that what a client put into a segment stays in
- * that segment.
+ * What the service sees as path and host.  The path's template is compiled when the configuration loads.  Captures go in as the normalised path had them, still escaped, so that what a client put
+ * into a segment stays in that segment; behind a route by prefix, the template takes the prefix's place.
  */
 #include "base/sys.h"
+#include "exchange/captures.h"
 #include "handlers/proxy/proxy.h"
-
-static bool is_name(struct slice name)
-{
-    for (size_t i = 0; i < name.len; i++) {
-        char c = name.at[i];
-        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9' && i > 0) || c == '_'))
-            return false;
-    }
-    return name.len > 0;
-}
 
 static int compile_path(struct conf *conf, const struct conf_node *node, struct slice path, struct proxy *proxy)
 {
@@ -35,13 +26,17 @@ static int compile_path(struct conf *conf, const struct conf_node *node, struct 
         struct slice rest = { path.at + i, path.len - i };
         ptrdiff_t close = slice_find(rest, '}');
         struct slice name = { rest.at + 1, close > 0 ? (size_t)close - 1 : 0 };
-        bool keeps_slashes = slice_ends(name, SLICE("..."));
-        name.len -= keeps_slashes ? 3 : 0;
-        if (!is_name(name)) {
+        if (slice_ends(name, SLICE("...")))
+            name.len -= 3; /* as the route's pattern has it */
+        if (!capture_name_valid(name)) {
             conf_error(conf, node, "expected a capture such as `{id}` at `%.*s`", SLICE_ARG(rest));
             return -1;
         }
-        proxy->parts[proxy->part_count++] = (struct path_part){ name, true, keeps_slashes };
+        if (!capture_known(node, name)) {
+            conf_error(conf, node, "`{%.*s}` is no capture of this route's path", SLICE_ARG(name));
+            return -1;
+        }
+        proxy->parts[proxy->part_count++] = (struct path_part){ name, true };
         i += (size_t)close;
         begin = i + 1;
     }
@@ -68,55 +63,37 @@ int target_compile(struct conf *conf, const struct conf_node *node, const struct
     return 0;
 }
 
-/* Stays as it is within a path segment (RFC 3986, pchar); "/" too in what may span segments. */
-static bool stays(unsigned char c, bool keeps_slashes)
+static struct slice part_text(const struct exchange *x, const struct path_part *part)
 {
-    if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'))
-        return true;
-    return (c == '/' && keeps_slashes) || (c != 0 && c != '/' && memchr("-._~!$&'()*+,;=:@", c, 17) != NULL);
-}
-
-static char *put_encoded(char *at, struct slice value, bool keeps_slashes)
-{
-    static const char hex[] = "0123456789ABCDEF";
-    for (size_t i = 0; i < value.len; i++) {
-        unsigned char c = (unsigned char)value.at[i];
-        if (stays(c, keeps_slashes)) {
-            *at++ = (char)c;
-            continue;
-        }
-        *at++ = '%';
-        *at++ = hex[c >> 4];
-        *at++ = hex[c & 15];
-    }
-    return at;
+    if (!part->capture)
+        return part->text;
+    const struct capture *capture = exchange_capture(x, part->text);
+    return capture ? capture->raw : SLICE_EMPTY; /* a regex's group that took no part */
 }
 
 static int shape_path(struct proxying *p)
 {
-    size_t size = 1;
     const struct proxy *proxy = p->proxy;
-    for (unsigned i = 0; i < proxy->part_count; i++) {
-        const struct path_part *part = &proxy->parts[i];
-        const struct capture *c = part->capture ? exchange_capture(p->x, part->text) : NULL;
-        size += part->capture ? (c ? 3 * c->value.len : 0) : part->text.len;
-    }
+    struct slice rest = p->x->rest;
+    size_t size = rest.len + 1;
+    for (unsigned i = 0; i < proxy->part_count; i++)
+        size += part_text(p->x, &proxy->parts[i]).len;
     char *path = arena_alloc(p->x->arena, size);
     if (!path)
         return -ERR_MEMORY;
-    char *at = path;
+    size_t len = 0;
     for (unsigned i = 0; i < proxy->part_count; i++) {
-        const struct path_part *part = &proxy->parts[i];
-        if (!part->capture) {
-            memcpy(at, part->text.at, part->text.len);
-            at += part->text.len;
-            continue;
-        }
-        const struct capture *c = exchange_capture(p->x, part->text);
-        if (c)
-            at = put_encoded(at, c->value, part->rest);
+        struct slice text = part_text(p->x, &proxy->parts[i]);
+        if (text.len > 0)
+            memcpy(path + len, text.at, text.len);
+        len += text.len;
     }
-    p->head.path = slice_make(path, (size_t)(at - path));
+    if (rest.len > 0) { /* begins with "/": one is enough */
+        len -= path[len - 1] == '/';
+        memcpy(path + len, rest.at, rest.len);
+        len += rest.len;
+    }
+    p->head.path = slice_make(path, len);
     return 0;
 }
 

@@ -46,10 +46,13 @@ static void put_escaped(struct writing *w, struct slice text, const char *stays)
     }
 }
 
-static struct slice capture_value(const struct exchange *x, struct slice name)
+/* In a path as the client's path had it, in a query from what it says. Empty for a regex's group that took no part. */
+static struct slice capture_text(const struct exchange *x, const struct location_part *part)
 {
-    const struct capture *capture = exchange_capture(x, name);
-    return capture ? capture->value : SLICE_EMPTY; /* a regex's group that took no part */
+    const struct capture *capture = exchange_capture(x, part->text);
+    if (!capture)
+        return SLICE_EMPTY;
+    return part->in_query ? capture->value : capture->raw;
 }
 
 static size_t part_size(const struct exchange *x, const struct location_part *part)
@@ -64,7 +67,7 @@ static size_t part_size(const struct exchange *x, const struct location_part *pa
     case LOCATION_HOST:
         return x->request->authority.len;
     case LOCATION_CAPTURE:
-        return 3 * capture_value(x, part->text).len;
+        return 3 * capture_text(x, part).len;
     }
     return 0;
 }
@@ -88,7 +91,7 @@ static void put_part(struct writing *w, const struct location_part *part)
         put(w, w->host);
         break;
     case LOCATION_CAPTURE:
-        put_escaped(w, capture_value(w->x, part->text), part->in_query ? IN_QUERY : part->spans ? IN_PATH : IN_SEGMENT);
+        put_escaped(w, capture_text(w->x, part), part->in_query ? IN_QUERY : AS_SENT);
         break;
     }
 }

@@ -23,7 +23,6 @@ enum location_kind { LOCATION_TEXT, LOCATION_PATH, LOCATION_QUERY, LOCATION_HOST
 struct location_part {
     enum location_kind kind;
     struct slice text; /* LOCATION_TEXT; or the capture's name */
-    bool spans;        /* `{name...}`: its slashes stay */
     bool in_query;     /* it stands behind a `?` or a `#` */
 };
 struct location {

@@ -4,6 +4,7 @@
 #include "base/assert.h"
 #include "base/sys.h"
 #include "conf/conf.h"
+#include "exchange/captures.h"
 #include "handlers/redirect/location.h"
 #include "http/chars.h"
 #include "http/uri.h"
@@ -15,51 +16,11 @@ struct compiling {
     bool in_query, in_fragment;
 };
 
-static bool name_valid(struct slice name)
-{
-    for (size_t i = 0; i < name.len; i++)
-        if (!(char_is(name.at[i], CHAR_UNRESERVED) && !strchr("-.~", name.at[i])))
-            return false;
-    return name.len > 0 && !char_is(name.at[0], CHAR_DIGIT);
-}
-
-/* In a template `{name}` or `{name...}`, in a regex `<name>` or `'name'`. */
-static bool names_capture(struct slice pattern, struct slice name)
-{
-    for (size_t i = 1; i + name.len < pattern.len; i++) {
-        char before = pattern.at[i - 1], behind = pattern.at[i + name.len];
-        if (memcmp(pattern.at + i, name.at, name.len) != 0)
-            continue;
-        if ((before == '{' && (behind == '}' || behind == '.')) || (before == '<' && behind == '>') ||
-            (before == '\'' && behind == '\''))
-            return true;
-    }
-    return false;
-}
-
-/* The route's mapping: `node` is the handler's value, or its `to`. NULL where the route is not at hand. */
-static const struct conf_node *route_of(const struct conf_node *node)
-{
-    if (node && node->key && slice_eq(node->key->text, SLICE("to")))
-        node = node->parent;
-    node = node ? node->parent : NULL;
-    return node && node->kind == NODE_MAP ? node : NULL;
-}
-
-static bool capture_known(const struct conf_node *node, struct slice name)
-{
-    const struct conf_node *route = route_of(node);
-    const struct conf_node *match = route ? conf_get(route, "match") : NULL;
-    const struct conf_node *path = match ? conf_get(match, "path") : NULL,
-                           *regex = match ? conf_get(match, "regex") : NULL;
-    return !route || (path && names_capture(path->text, name)) || (regex && names_capture(regex->text, name));
-}
-
-static void add_part(struct compiling *c, enum location_kind kind, struct slice text, bool spans)
+static void add_part(struct compiling *c, enum location_kind kind, struct slice text)
 {
     struct location *l = c->location;
     if (kind != LOCATION_TEXT || text.len > 0)
-        l->parts[l->count++] = (struct location_part){ kind, text, spans, c->in_query || c->in_fragment };
+        l->parts[l->count++] = (struct location_part){ kind, text, c->in_query || c->in_fragment };
     if (kind == LOCATION_QUERY)
         l->places_query = true;
 }
@@ -71,12 +32,12 @@ static void add_text(struct compiling *c, struct slice text)
     struct slice before = hash < 0 ? text : slice_make(text.at, (size_t)hash);
     if (!c->in_fragment && slice_find(before, '?') >= 0)
         c->in_query = true;
-    add_part(c, LOCATION_TEXT, before, false);
+    add_part(c, LOCATION_TEXT, before);
     if (hash < 0)
         return;
     c->location->query_at = c->location->count;
     c->in_fragment = true;
-    add_part(c, LOCATION_TEXT, slice_make(text.at + hash, text.len - (size_t)hash), false);
+    add_part(c, LOCATION_TEXT, slice_make(text.at + hash, text.len - (size_t)hash));
 }
 
 static int add_name(struct compiling *c, struct slice name)
@@ -89,15 +50,15 @@ static int add_name(struct compiling *c, struct slice name)
         { { "query", 5 }, LOCATION_QUERY },
         { { "host", 4 }, LOCATION_HOST },
     };
-    bool spans = slice_ends(name, SLICE("..."));
     for (size_t i = 0; i < ARRAY_LEN(known); i++) {
         if (slice_eq(name, known[i].name)) {
-            add_part(c, known[i].kind, name, false);
+            add_part(c, known[i].kind, name);
             return 0;
         }
     }
-    name.len -= spans ? 3 : 0;
-    if (!name_valid(name)) {
+    if (slice_ends(name, SLICE("...")))
+        name.len -= 3; /* as the route's pattern has it */
+    if (!capture_name_valid(name)) {
         conf_error(c->conf, c->node, "expected `{path}`, `{query}`, `{host}` or a capture such as `{id}`, got `{%.*s}`",
                    SLICE_ARG(name));
         return -1;
@@ -106,7 +67,7 @@ static int add_name(struct compiling *c, struct slice name)
         conf_error(c->conf, c->node, "`{%.*s}` is no capture of this route's path", SLICE_ARG(name));
         return -1;
     }
-    add_part(c, LOCATION_CAPTURE, name, spans);
+    add_part(c, LOCATION_CAPTURE, name);
     return 0;
 }
 
