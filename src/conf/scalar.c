@@ -249,7 +249,7 @@ static void report_bounds(struct conf *conf, const struct conf_node *node, const
     conf_scalar_format(type->kind, type->max, max);
     if (type->max == 0)
         conf_error(conf, node, "must be at least `%s`, got %s", min, got);
-    else if (type->min == 0)
+    else if (type->min == 0 && !slice_starts(node->text, SLICE("-")))
         conf_error(conf, node, "must be at most `%s`, got %s", max, got);
     else
         conf_error(conf, node, "must be between `%s` and `%s`, got %s", min, max, got);

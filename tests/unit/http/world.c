@@ -212,7 +212,7 @@ void world_listen(void)
     address_from_sockaddr((struct sockaddr *)&at, len, &w.address);
 }
 
-static int accept_waiting(void)
+int world_accept(void)
 {
     struct pollfd ready = { .fd = w.listener, .events = POLLIN };
 
@@ -233,7 +233,7 @@ void world_serve_or_not(void)
     assert_true(w.raw >= 0);
     assert_int_equal(setsockopt(w.raw, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int)), 0);
     assert_int_equal(connect(w.raw, (struct sockaddr *)&at, len), 0);
-    w.conn = h1_serve(&w.loop, accept_waiting(), &peer, &w.address, &w.host, &w.limits);
+    w.conn = h1_serve(&w.loop, world_accept(), &peer, &w.address, &w.host, &w.limits);
 }
 
 void world_serve_quietly(void)
@@ -257,7 +257,7 @@ void world_connecting(void)
 {
     world_listen();
     world_reconnect();
-    w.raw = accept_waiting();
+    w.raw = world_accept();
 }
 
 void world_connect(void)
@@ -300,13 +300,13 @@ struct arena *world_open_or_not(void)
 
     world_listen();
     if (h1_connect(&w.loop, &w.address, 60000, &w.limits, &owner, NULL, &w.conn) == 0) {
-        w.raw = accept_waiting();
+        w.raw = world_accept();
         if (arena && h1_open(w.conn, arena, &events, NULL, &w.stream) < 0)
             w.stream = NULL;
     } else { /* it may have been connected all the same */
         struct pollfd ready = { .fd = w.listener, .events = POLLIN };
         if (poll(&ready, 1, 10) == 1)
-            close(accept_waiting());
+            close(world_accept());
     }
     return arena;
 }

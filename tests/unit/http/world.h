@@ -55,6 +55,7 @@ struct calls {
 extern struct calls calls;
 
 void world_listen(void);  /* once; the others do it too */
+int world_accept(void);   /* the next connection to the listener */
 void world_serve(void);   /* w.conn in the server role, its client at w.raw */
 void world_serve_quietly(void); /* without turning the loop */
 void world_serve_or_not(void); /* w.conn stays NULL when there was an error */
