@@ -29,6 +29,7 @@ static const char *const class_words[STATUS_CLASSES] = { "none", "1xx", "2xx", "
 
 struct built_plan {
     struct plan plan;
+    struct series *requests[STATUS_CLASSES], *latency;
     struct letter letter; /* carries it to the control thread */
     struct loop *control;
 };
@@ -42,9 +43,10 @@ static void free_parts(struct plan *plan)
             plan->policies[i].type->unload(plan->policies[i].data);
         mem_free(plan->policies[i].per_worker);
     }
+    struct built_plan *built = plan->owner;
     for (int i = 0; i < STATUS_CLASSES; i++)
-        series_drop(plan->requests[i]);
-    series_drop(plan->latency);
+        series_drop(built->requests[i]);
+    series_drop(built->latency);
     mem_free(plan->policies);
     mem_free(plan->handler_per_worker);
     mem_free(plan->locals);
@@ -90,12 +92,15 @@ static const char *pattern_of(struct conf *conf, const struct route_conf *route)
 
 static void make_series(struct plan *plan)
 {
+    struct built_plan *built = plan->owner;
     for (int i = 0; i < STATUS_CLASSES; i++) {
         const char *values[] = { plan->route, class_words[i], NULL };
-        plan->requests[i] = series_get(&requests_family, values);
+        built->requests[i] = series_get(&requests_family, values);
+        plan->requests[i] = series_place(built->requests[i]);
     }
     const char *values[] = { plan->route, NULL };
-    plan->latency = series_get(&latency_family, values);
+    built->latency = series_get(&latency_family, values);
+    plan->latency = series_place(built->latency);
 }
 
 static int load_policy(struct conf *conf, struct plan *plan, const struct conf_choice *choice, unsigned cells)

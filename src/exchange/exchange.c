@@ -236,8 +236,8 @@ static void observe_end(struct exchange *x)
     r->tunnel = x->tunnel;
     if (x->plan) {
         unsigned index = x->worker->index;
-        series_add(x->plan->requests[r->status / 100 % STATUS_CLASSES], index, 1);
-        series_observe_us(x->plan->latency, index, (r->end_ns - r->start_ns) / 1000);
+        place_add(x->plan->requests[r->status / 100 % STATUS_CLASSES], index, 1);
+        place_observe_us(x->plan->latency, index, (r->end_ns - r->start_ns) / 1000);
     }
     if (r->err != ERR_NONE && x->worker->errors)
         series_add(x->worker->errors[r->err], x->worker->index, 1);

@@ -12,10 +12,10 @@
 
 #include "base/err.h"
 #include "base/slice.h"
+#include "observe/metrics.h"
 
 struct policy_type;
 struct handler_type;
-struct series;
 struct conf;
 struct worker;
 
@@ -37,25 +37,26 @@ struct plan_local {
     char apart[55]; /* 64 bytes: two workers never write one cache line */
 };
 
+/* What a request needs stands first and together: with ten thousand routes each of them is cold. */
 struct plan {
-    atomic_uint refs;
-    const char *route;          /* its name, or its pattern */
-    const char *pattern;        /* as matched, for explanations: "/users/{id}" */
     const struct handler_type *handler;
     void *handler_data;
-    void **handler_per_worker;
     struct plan_policy *policies;
-    unsigned policy_count;
+    struct plan_local *locals; /* one a worker, the control thread's included */
     const struct forwarding_conf *forwarding; /* which hops are believed, which fields are sent on */
     int64_t body_bytes_max;      /* of a request; 0 no limit */
     int64_t exchange_timeout_ms; /* whole exchange; 0 none */
-    struct series *requests[STATUS_CLASSES]; /* by class, [0] for none; may be NULL */
-    struct series *latency;
-    struct plan_local *locals; /* one a worker, the control thread's included */
+    unsigned policy_count;
     unsigned workers;
-    struct conf *conf;           /* held: owner of all strings */
+    const char *route;                       /* its name, or its pattern */
+    metric_cell *requests[STATUS_CLASSES];   /* by class, [0] for none; may be NULL */
+    metric_cell *latency;                    /* may be NULL */
+    void **handler_per_worker;
+    const char *pattern; /* as matched, for explanations: "/users/{id}" */
+    atomic_uint refs;
+    struct conf *conf;               /* held: owner of all strings */
     void (*free)(struct plan *plan); /* control's; called with the last reference, on whichever thread dropped it: passes it to the control thread */
-    void *owner;                 /* control's own */
+    void *owner;                     /* control's own */
 };
 
 static inline void plan_hold(struct plan *plan)

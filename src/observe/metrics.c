@@ -19,9 +19,9 @@
 #include "observe/metrics_internal.h"
 
 /* One series of a histogram is 26 lines of a scrape. Past these a scrape would be too slow for anyone to want. */
-enum { SERIES_MAX = 200000, FAMILY_SERIES_MAX = 50000, WORKERS_MAX = 1024, ALIGNMENT = 128, BUCKETS_FIRST = 1024 };
+enum { SERIES_MAX = 200000, FAMILY_SERIES_MAX = 100000, WORKERS_MAX = 1024, ALIGNMENT = 128, BUCKETS_FIRST = 1024 };
 
-_Static_assert(METRIC_HISTOGRAM_CELLS <= METRIC_PAGE_CELLS, "a histogram lies in one page");
+_Static_assert((int)METRIC_HISTOGRAM_CELLS <= (int)METRIC_PAGE_CELLS, "a histogram lies in one page");
 
 /* Round numbers, for objectives are round; five a decade where answers are, fewer at the ends; 24 of them. */
 const uint32_t metric_bounds_us[METRIC_BUCKETS] = {
@@ -133,23 +133,23 @@ void series_drop(struct series *series)
 
 static inline metric_cell *cell_at(const struct series *series, unsigned worker)
 {
-    ENSURE(worker < registry.pages);
     return series->cells + (size_t)worker * METRIC_PAGE_CELLS;
 }
 
-static inline void cell_add(metric_cell *cell, uint64_t n)
+metric_cell *series_place(struct series *series)
 {
-    atomic_store_explicit(cell, atomic_load_explicit(cell, memory_order_relaxed) + n, memory_order_relaxed);
+    return series ? series->cells : NULL;
 }
 
 void series_add(struct series *series, unsigned worker, uint64_t n)
 {
-    if (series)
-        cell_add(cell_at(series, worker), n);
+    ENSURE(worker < registry.pages);
+    place_add(series_place(series), worker, n);
 }
 
 void series_set(struct series *series, unsigned worker, int64_t value)
 {
+    ENSURE(worker < registry.pages);
     if (series)
         atomic_store_explicit(cell_at(series, worker), (uint64_t)value, memory_order_relaxed);
 }
@@ -163,13 +163,18 @@ static unsigned bucket_of(uint64_t us)
     return at;
 }
 
+void place_observe_us(metric_cell *place, unsigned worker, uint64_t us)
+{
+    if (!place)
+        return;
+    place_add(place + METRIC_CELL_SUM, worker, us);
+    place_add(place + METRIC_CELL_BUCKETS + bucket_of(us), worker, 1);
+}
+
 void series_observe_us(struct series *series, unsigned worker, uint64_t us)
 {
-    if (series == NULL)
-        return;
-    metric_cell *cells = cell_at(series, worker);
-    cell_add(&cells[bucket_of(us)], 1);
-    cell_add(&cells[METRIC_BUCKETS + 1], us);
+    ENSURE(worker < registry.pages);
+    place_observe_us(series_place(series), worker, us);
 }
 
 uint64_t series_sum(const struct series *series, unsigned cell)
@@ -188,7 +193,7 @@ uint64_t series_read(const struct series *series)
         return series_sum(series, 0);
     uint64_t count = 0;
     for (unsigned i = 0; i <= METRIC_BUCKETS; i++)
-        count += series_sum(series, i);
+        count += series_sum(series, METRIC_CELL_BUCKETS + i);
     return count;
 }
 

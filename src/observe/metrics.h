@@ -8,6 +8,7 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -35,6 +36,20 @@ void metrics_done(void);
 struct series *series_get(const struct metric_family *family, const char *const *values);
 void series_drop(struct series *series);
 
+/* Where a series counts: it stays as long as the series, and a holder that counts on every request keeps it, so that it never touches the series
+ * itself. NULL for NULL. */
+typedef _Atomic(uint64_t) metric_cell;
+enum { METRIC_PAGE_CELLS = 512 }; /* a worker's cells are this far from the next one's */
+metric_cell *series_place(struct series *series);
+/* On the worker with that index; no-op for NULL. */
+static inline void place_add(metric_cell *place, unsigned worker, uint64_t n)
+{
+    if (!place)
+        return;
+    metric_cell *cell = place + (size_t)worker * METRIC_PAGE_CELLS;
+    atomic_store_explicit(cell, atomic_load_explicit(cell, memory_order_relaxed) + n, memory_order_relaxed);
+}
+void place_observe_us(metric_cell *place, unsigned worker, uint64_t us); /* as series_observe_us */
 /* On the worker with that index; no-op for NULL. */
 void series_add(struct series *series, unsigned worker, uint64_t n);
 void series_set(struct series *series, unsigned worker, int64_t value); /* gauge: the scrape sums workers */

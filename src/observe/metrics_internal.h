@@ -18,12 +18,12 @@
 #include "observe/metrics.h"
 
 enum {
-    METRIC_PAGE_CELLS = 512,
-    METRIC_HISTOGRAM_CELLS =
-        METRIC_BUCKETS + 2, /* buckets, one more for what is above the last, and the sum in microseconds */
+    /* A histogram's cells: the sum in microseconds, beside it the buckets that fast answers fall in, and behind the last of
+     * them one for what is above. */
+    METRIC_CELL_SUM = 0,
+    METRIC_CELL_BUCKETS = 1,
+    METRIC_HISTOGRAM_CELLS = METRIC_CELL_BUCKETS + METRIC_BUCKETS + 1,
 };
-
-typedef _Atomic(uint64_t) metric_cell;
 
 /* Made by series_get on the control thread; workers only follow `cells`. Freed by the last series_drop, or
  * metrics_done. */

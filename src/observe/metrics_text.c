@@ -189,12 +189,12 @@ static void put_histogram(struct exposition *to, const struct series *series, ch
     struct slice labels = slice_make(series->labels, series->labels_len);
     uint64_t count = 0;
     for (unsigned i = 0; i <= METRIC_BUCKETS; i++) {
-        count += series_sum(series, i);
+        count += series_sum(series, METRIC_CELL_BUCKETS + i);
         put_name(to, "_bucket", labels, i < METRIC_BUCKETS ? bounds[i] : "+Inf");
         put_u64(to, count);
         put(to, "\n");
     }
-    uint64_t sum_us = series_sum(series, METRIC_BUCKETS + 1);
+    uint64_t sum_us = series_sum(series, METRIC_CELL_SUM);
     char rest[10];
     (void)snprintf(rest, sizeof(rest), ".%06u\n", (unsigned)(sum_us % 1000000));
     put_name(to, "_sum", labels, NULL);
