@@ -37,8 +37,10 @@ struct stream_ops {
     /* `end`: no body follows. The message is serialised before the call returns. A server sends one final head; 101 and a 2xx to CONNECT turn the
      * stream into a tunnel: from then `in` carries raw bytes both ways. -ERR_MEMORY; -ERR_CLIENT_CLOSED/-ERR_UPSTREAM_RESET when the sending half is gone. */
     int (*send_head)(struct stream *stream, const struct message *head, bool end);
-    /* 1xx other than 101; server role only. */
+    /* 1xx other than 101; server role only, before the final head. Dropped for an HTTP/1.0 client. */
     int (*send_interim)(struct stream *stream, const struct message *head);
+    /* Carries the end too. A body that may not be (HEAD, 204) or that nobody can get any more (sent_cut) is dropped, so the caller need not ask. A CUT pipe, or one
+     * with more or fewer bytes than the head declared, ends in SENT with sent_cut set and end_sent not: the connection is then closed so that the peer sees it. */
     enum sent (*send_body)(struct stream *stream, struct pipe *pipe);
     void (*read_more)(struct stream *stream);
     void (*reset)(struct stream *stream, enum err err);
@@ -58,7 +60,7 @@ struct stream_events {
     void (*on_reset)(struct stream *stream);
     /* Someone wrote or the connection is up: the first byte of the request has been written to the kernel (client role). May be NULL. */
     void (*on_written)(struct stream *stream);
-    /* Server role: all that was sent, its end included, has reached the kernel. Comes once, from the flush, never inside an op; the stream may be
+    /* Server role: all that was sent, its end (or its cut) included, has reached the kernel. Comes once, from the flush, never inside an op; the stream may be
      * released now. (Not after reset or on_reset.) */
     void (*on_sent)(struct stream *stream);
 };

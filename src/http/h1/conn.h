@@ -26,6 +26,7 @@ enum {
     TURN_BYTES_MAX = 262144, /* read of one body in one turn, so that others get theirs */
     OUT_MAX = 65536,         /* queued for sending; more is BLOCKED */
     OUT_LOW = OUT_MAX / 2,   /* on_room when no more than this is left */
+    QUEUE_MIN = 4096,        /* at least this is queued at once, so that no tiny chunks are made where OUT_MAX is near */
     IOV_MAX_SENT = 64,
     BLANK_LINES_MAX = 2,     /* empty lines in front of a request line (RFC 9112 2.2) */
     INTERIM_MAX = 32,        /* 1xx heads in front of one response */

@@ -235,7 +235,8 @@ enum sent h1_send_body(struct stream *stream, struct pipe *pipe)
         cut_message(s, ERR_INTERNAL); /* more than was declared */
         return swallow(s, pipe);
     }
-    ptrdiff_t queued = queue_bytes(s, pipe, OUT_MAX - MIN(s->out.bytes, (uint32_t)OUT_MAX));
+    uint32_t room = s->out.bytes < OUT_MAX ? OUT_MAX - s->out.bytes : 0;
+    ptrdiff_t queued = queue_bytes(s, pipe, MAX(room, (uint32_t)QUEUE_MIN));
     if (queued < 0) {
         s->fault = ERR_MEMORY;
         cut_message(s, ERR_MEMORY);

@@ -96,7 +96,7 @@ static void side_begin(struct side *side, struct stream *stream, uint8_t key_out
 
 static void on_request(struct stream_host *host, struct stream *stream, enum err err)
 {
-    CHECK(err == ERR_NONE && server.stream == NULL && client.stream != NULL);
+    CHECK(err == ERR_NONE && server.stream == NULL);
     side_begin(&server, stream, client.key_in, client.key_out);
     server.to_get = client.to_send;
 }
@@ -149,18 +149,19 @@ static void take_some(struct side *side)
 
 static void send_some(struct side *side)
 {
-    char piece[30000];
+    static char piece[100000];
     size_t len = MIN((size_t)(side->to_send - side->sent), (size_t)rng_below(&rng, sizeof(piece)));
 
     if (side->finished || side->stream->sent_cut)
         return;
     for (size_t i = 0; i < len; i++)
         piece[i] = byte_at(side->key_out, side->sent + i);
-    if (pipe_append(&side->body, piece, len) < 0)
-        return;
-    side->sent += len;
-    if (side->sent == side->to_send && chance(2) && side->body.end == PIPE_OPEN)
-        pipe_finish(&side->body, NULL);
+    if (side->body.end == PIPE_OPEN) {
+        CHECK(pipe_append(&side->body, piece, len) == 0);
+        side->sent += len;
+        if (side->sent == side->to_send && chance(2))
+            pipe_finish(&side->body, NULL);
+    }
     switch (stream_send_body(side->stream, &side->body)) {
     case BLOCKED:
         side->blocked = true;
@@ -306,7 +307,7 @@ static void random_exchanges_keep_every_promise(void **state)
     world_listen();
     for (seed = first; seed < first + (from ? 1 : SEEDS); seed++)
         run_seed();
-    assert_true(from || completed > SEEDS);
+    assert_true(from || (completed > SEEDS && calls.splices > 0));
 }
 
 int main(void)

@@ -93,6 +93,27 @@ static void a_chunked_body_and_its_trailers_are_read(void **state)
     assert_in("abc0123456789");
 }
 
+/* The one byte that is asked for beyond a body belongs to the next request. */
+static void a_request_right_behind_a_long_body_is_served(void **state)
+{
+    static char text[20000 + 64];
+
+    world_serve();
+    raw_send("POST /1 HTTP/1.1\r\nHost: x\r\nContent-Length: 20000\r\n\r\n");
+    memset(text, 'x', 20000);
+    size_t len = 20000 + (size_t)snprintf(text + 20000, 64, "GET /2 HTTP/1.1\r\nHost: x\r\n\r\n");
+    raw_send_bytes(text, len);
+    assert_int_equal(w.stream->in.end, PIPE_ENDED);
+    assert_int_equal(w.stream->in.total, 20000);
+    text[20000] = '\0';
+    assert_in(text);
+    reply(204, "");
+    release_stream();
+    turn_until(w.stream != NULL);
+    assert_int_equal(w.told.request_err, ERR_NONE);
+    assert_true(slice_eq(w.stream->head->path, SLICE("/2")));
+}
+
 static void a_response_of_unknown_length_is_chunked(void **state)
 {
     world_serve();
@@ -300,6 +321,7 @@ int main(void)
         TEST(many_pipelined_requests_are_all_served),
         TEST(a_head_in_pieces_is_put_together),
         TEST(a_chunked_body_and_its_trailers_are_read),
+        TEST(a_request_right_behind_a_long_body_is_served),
         TEST(a_response_of_unknown_length_is_chunked),
         TEST(trailers_go_out_behind_the_last_chunk),
         TEST(an_old_client_gets_a_body_that_ends_with_the_connection),
