@@ -298,7 +298,7 @@ static bool block_new(bool histogram)
     block->pages = (metric_cell *)(((uintptr_t)raw + ALIGNMENT - 1) & ~(uintptr_t)(ALIGNMENT - 1));
     block->next = registry.blocks;
     registry.blocks = block;
-    unsigned cells = histogram ? METRIC_HISTOGRAM_CELLS : 1;
+    unsigned cells = histogram ? METRIC_HISTOGRAM_STRIDE : 1;
     for (unsigned place = METRIC_PAGE_CELLS / cells; place-- > 0;)
         place_give(block->pages + (size_t)place * cells, histogram);
     return true;

@@ -23,6 +23,7 @@ enum {
     METRIC_CELL_SUM = 0,
     METRIC_CELL_BUCKETS = 1,
     METRIC_HISTOGRAM_CELLS = METRIC_CELL_BUCKETS + METRIC_BUCKETS + 1,
+    METRIC_HISTOGRAM_STRIDE = (METRIC_HISTOGRAM_CELLS + 7) & ~7, /* so that it begins with a cache line */
 };
 
 /* Made by series_get on the control thread; workers only follow `cells`. Freed by the last series_drop, or

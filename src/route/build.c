@@ -52,7 +52,8 @@ static void lay_out_runs(struct router *router, struct placement *placements, ui
 {
     if (count > 0)
         qsort(placements, count, sizeof(*placements), order_placements);
-    router->routes = mem_must(((size_t)count + 1) * sizeof(*router->routes));
+    router->routes_raw = mem_must(((size_t)count + 2) * sizeof(*router->routes));
+    router->routes = (struct route *)(((uintptr_t)router->routes_raw + sizeof(struct route) - 1) & ~(uintptr_t)(sizeof(struct route) - 1));
     router->route_count = count + 1;
     for (uint32_t i = 0; i < count; i++) {
         const struct placement *p = &placements[i];
@@ -79,7 +80,7 @@ static void router_free(struct router *router)
             plan_drop(e->plan);
     }
     mem_free(router->entries);
-    mem_free(router->routes);
+    mem_free(router->routes_raw);
     host_table_done(&router->hosts);
     trie_done(&router->trie);
     conf_free(router->conf);

@@ -134,17 +134,38 @@ static void compile_conditions(struct job *job)
 
 /* ---- the path ---- */
 
+static bool same_names(const struct slice *a, const struct slice *b, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (!slice_eq(a[i], b[i]))
+            return false;
+    return true;
+}
+
+/* Thousands of routes name their captures alike: they share one list, which requests then find in the cache. */
+static const struct slice *capture_list(struct job *job)
+{
+    struct compilation *c = job->c;
+    const struct pattern *p = &job->pattern;
+    for (unsigned i = 0; i < c->list_count; i++)
+        if (c->lists[i].count == p->capture_count && same_names(c->lists[i].names, p->captures, p->capture_count))
+            return c->lists[i].names;
+    job->entry->captures = mem_must(p->capture_count * sizeof(struct slice));
+    memcpy(job->entry->captures, p->captures, p->capture_count * sizeof(struct slice));
+    if (c->list_count < CAPTURE_LISTS_MAX) {
+        c->lists[c->list_count].names = job->entry->captures;
+        c->lists[c->list_count++].count = p->capture_count;
+    }
+    return job->entry->captures;
+}
+
 static int compile_template(struct job *job)
 {
     const char *path = job->from->match->path;
     struct pattern *p = &job->pattern;
     if (pattern_parse_template(job->c->conf, place_of(job, "path"), path, p) < 0)
         return -1;
-    if (p->capture_count > 0) {
-        job->entry->captures = mem_must(p->capture_count * sizeof(struct slice));
-        memcpy(job->entry->captures, p->captures, p->capture_count * sizeof(struct slice));
-    }
-    job->route.captures = job->entry->captures;
+    job->route.captures = p->capture_count > 0 ? capture_list(job) : NULL;
     job->route.takes_rest = p->segments[p->count - 1].kind == SEGMENT_REST;
     job->kind = job->route.takes_rest ? PLACE_REST : PLACE_EXACT;
     return 0;

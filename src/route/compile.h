@@ -24,11 +24,18 @@ struct placement {
     enum place_kind kind;
 };
 
+enum { CAPTURE_LISTS_MAX = 32 };
+
 struct compilation {
     struct conf *conf;
     struct router *router;
     struct placement *placements;
     uint32_t placement_count, placement_size;
+    struct {
+        const struct slice *names;
+        unsigned count;
+    } lists[CAPTURE_LISTS_MAX]; /* distinct lists of captures met so far */
+    unsigned list_count;
     bool failed; /* something was reported */
 };
 

@@ -49,6 +49,8 @@ struct route {
     bool more;
 };
 
+_Static_assert(sizeof(struct route) == 64, "a route is one cache line");
+
 struct host {
     struct slice name; /* lower case; "*.a.example" is ".a.example"; empty: routes without a host */
     uint32_t root;     /* trie node */
@@ -70,7 +72,7 @@ struct entry {
     struct condition *conditions;
     struct regex *regex;
     struct regex_group *groups;
-    struct slice *captures;
+    struct slice *captures; /* the list it was the first to need; freed with the router */
     uint32_t condition_count;
 };
 
@@ -80,7 +82,8 @@ struct router {
     struct conf *conf;
     struct host_table hosts;
     struct trie trie;
-    struct route *routes; /* [0] is none */
+    struct route *routes; /* [0] is none; each on a cache line of its own */
+    void *routes_raw;     /* as allocated */
     struct entry *entries;
     uint32_t route_count, entry_count;
     struct slice custom_methods[CUSTOM_METHODS_MAX];
