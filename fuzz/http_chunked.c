@@ -1,4 +1,5 @@
-/* Chunked framing: the first byte says where the input is cut in two, which must not make a difference; data never exceeds the input. */
+/* Chunked framing: the first byte says where the input is cut in two, which must not make a difference; data never
+ * exceeds the input. */
 #include "base/assert.h"
 #include "http/h1/parse.h"
 

@@ -1,4 +1,5 @@
-/* A response head: what is taken must, once written, be read as the same response. The first byte chooses the method. */
+/* A response head: what is taken must, once written, be read as the same response. The first byte chooses the method.
+ */
 #include "base/arena.h"
 #include "base/assert.h"
 #include "base/memory.h"
@@ -12,7 +13,9 @@ static const struct h1_rules rules = { .secure_scheme = "http", .target_bytes_ma
 static void read_back(struct arena *arena, const struct h1_head *head, enum method method)
 {
     const struct message *m = head->message;
-    struct h1_framing framing = { .content_length = m->body_length, .chunked = head->chunked, .upgrade = m->upgrade,
+    struct h1_framing framing = { .content_length = m->body_length,
+                                  .chunked = head->chunked,
+                                  .upgrade = m->upgrade,
                                   .length_is_metadata = m->body_length == BODY_NONE };
     struct h1_head again;
     struct pipe out;

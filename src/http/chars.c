@@ -1,10 +1,10 @@
 /*
  * The table of byte classes, computed by the preprocessor from the grammars.
  *
- * Paths and queries are as strict as the traffic allows: RFC 3986 has no "|", "[", "]", "{" or "}" in them, but browsers
- * send some of these unescaped (the URL Standard's percent-encode sets), and nothing is ambiguous about them.  Controls,
- * space, DEL, bytes above 0x7f, "#" and what would end an HTML attribute are refused everywhere; a backslash, which some servers read
- * as a slash, is refused in a path.
+ * Paths and queries are as strict as the traffic allows: RFC 3986 has no "|", "[", "]", "{" or "}" in them, but
+ * browsers send some of these unescaped (the URL Standard's percent-encode sets), and nothing is ambiguous about them.
+ * Controls, space, DEL, bytes above 0x7f, "#" and what would end an HTML attribute are refused everywhere; a backslash,
+ * which some servers read as a slash, is refused in a path.
  */
 #include "http/chars.h"
 

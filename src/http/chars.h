@@ -1,6 +1,6 @@
 /*
- * Classes of bytes in HTTP and URIs (RFC 9110 5.6.2, RFC 3986 2), one table look-up each.  The table is spelled out of the
- * grammar by the preprocessor (chars.c).
+ * Classes of bytes in HTTP and URIs (RFC 9110 5.6.2, RFC 3986 2), one table look-up each.  The table is spelled out of
+ * the grammar by the preprocessor (chars.c).
  */
 #pragma once
 

@@ -2,8 +2,8 @@
  * Fields: names to ids, and a small array of them in the arena.
  *
  * An id is found by a perfect hash over a name's length, its last byte and the fourth from the end (which tells
- * X-Forwarded-Host from X-Forwarded-Port); then one comparison without case, eight bytes at a time, decides.  A name added to
- * FIELD_TABLE that collides does not compile (-Woverride-init); one that has no slot fails a test.
+ * X-Forwarded-Host from X-Forwarded-Port); then one comparison without case, eight bytes at a time, decides.  A name
+ * added to FIELD_TABLE that collides does not compile (-Woverride-init); one that has no slot fails a test.
  */
 #include "http/fields.h"
 
@@ -138,7 +138,7 @@ bool field_value_valid(struct slice value)
 struct field *fields_find(const struct fields *fields, enum field_id id)
 {
     ENSURE(id != FIELD_OTHER);
-    FIELDS_FOR_EACH(field, fields) {
+    FIELDS_FOR_EACH (field, fields) {
         if (field->id == id)
             return field;
     }
@@ -150,7 +150,7 @@ struct field *fields_find_name(const struct fields *fields, struct slice name)
     enum field_id id = field_id(name);
     if (id != FIELD_OTHER)
         return fields_find(fields, id);
-    FIELDS_FOR_EACH(field, fields) {
+    FIELDS_FOR_EACH (field, fields) {
         if (field->id == FIELD_OTHER && slice_eq_nocase(field->name, name))
             return field;
     }
@@ -207,7 +207,7 @@ static bool field_is(const struct field *field, enum field_id id, struct slice n
 static bool replace(struct fields *fields, enum field_id id, struct slice name, struct slice value)
 {
     bool found = false;
-    FIELDS_FOR_EACH(field, fields) {
+    FIELDS_FOR_EACH (field, fields) {
         if (!field_is(field, id, name))
             continue;
         if (found)
@@ -236,7 +236,7 @@ int fields_set_id(struct fields *fields, struct arena *arena, enum field_id id, 
 static unsigned remove_all(struct fields *fields, enum field_id id, struct slice name)
 {
     unsigned removed = 0;
-    FIELDS_FOR_EACH(field, fields) {
+    FIELDS_FOR_EACH (field, fields) {
         if (!field_is(field, id, name))
             continue;
         field_remove(field);
@@ -258,7 +258,7 @@ unsigned fields_remove_name(struct fields *fields, struct slice name)
 
 bool fields_list_has(const struct fields *fields, enum field_id id, struct slice token)
 {
-    FIELDS_FOR_EACH(field, fields) {
+    FIELDS_FOR_EACH (field, fields) {
         if (field->id != id)
             continue;
         struct slice rest = field->value, element;

@@ -1,7 +1,7 @@
 /*
- * Header and trailer fields.  Names and values are slices into the arena that holds the head; the well-known names carry an id, so that
- * no one on the hot path compares text.  Names keep the case they came with (HTTP/2 and 3 send lower case).
- * A removed field has an empty name and is skipped by FIELDS_FOR_EACH.
+ * Header and trailer fields.  Names and values are slices into the arena that holds the head; the well-known names
+ * carry an id, so that no one on the hot path compares text.  Names keep the case they came with (HTTP/2 and 3 send
+ * lower case). A removed field has an empty name and is skipped by FIELDS_FOR_EACH.
  */
 #pragma once
 
@@ -67,7 +67,7 @@ enum field_id {
 #define X(id, name) FIELD_##id,
     FIELD_TABLE(X)
 #undef X
-    FIELD_COUNT
+        FIELD_COUNT
 };
 
 struct field {
@@ -92,8 +92,8 @@ struct slice field_name(enum field_id id); /* canonical */
 /* First with the id or name (without case); NULL when there is none. */
 struct field *fields_find(const struct fields *fields, enum field_id id);
 struct field *fields_find_name(const struct fields *fields, struct slice name);
-/* Appends; name and value must live as long as the arena. -ERR_MEMORY, -ERR_HEAD_TOO_LARGE past FIELDS_MAX, or -ERR_BAD_FIELD when the
- * name or value could not be sent (so that no policy can be made to split a message). */
+/* Appends; name and value must live as long as the arena. -ERR_MEMORY, -ERR_HEAD_TOO_LARGE past FIELDS_MAX, or
+ * -ERR_BAD_FIELD when the name or value could not be sent (so that no policy can be made to split a message). */
 MUST_USE int fields_add(struct fields *fields, struct arena *arena, struct slice name, struct slice value);
 MUST_USE int fields_add_id(struct fields *fields, struct arena *arena, enum field_id id, struct slice value);
 /* Replaces all of that name by one. Errors as fields_add. */

@@ -127,7 +127,7 @@ static bool copy_slice(struct arena *arena, struct slice *slice)
 int message_copy_fields(struct arena *arena, const struct fields *from, struct fields *ret_fields)
 {
     *ret_fields = (struct fields){ 0 };
-    FIELDS_FOR_EACH(field, from) {
+    FIELDS_FOR_EACH (field, from) {
         struct field copy = *field;
         if (!copy_slice(arena, &copy.name) || !copy_slice(arena, &copy.value))
             return -ERR_MEMORY;

@@ -1,8 +1,8 @@
 /*
- * The version-neutral form of a request or response head.  Codecs make and send it; everything between speaks only this.
- * What belongs to one connection (Connection, Keep-Alive, TE, Transfer-Encoding, Upgrade, Proxy-Connection and whatever
- * Connection names) never gets into `fields`, nor does Host, which is `authority`; framing is `body_length` alone.  Content-Length stands among the fields only as metadata of a
- * response without a body (to HEAD, 304).
+ * The version-neutral form of a request or response head.  Codecs make and send it; everything between speaks only
+ * this. What belongs to one connection (Connection, Keep-Alive, TE, Transfer-Encoding, Upgrade, Proxy-Connection and
+ * whatever Connection names) never gets into `fields`, nor does Host, which is `authority`; framing is `body_length`
+ * alone.  Content-Length stands among the fields only as metadata of a response without a body (to HEAD, 304).
  *
  * Lives in an arena with all that its slices point to; one worker.
  */
@@ -23,7 +23,7 @@ enum method {
 #define X(name) METHOD_##name,
     METHOD_TABLE(X)
 #undef X
-    METHOD_COUNT
+        METHOD_COUNT
 };
 
 enum http_version { HTTP_1_0 = 10, HTTP_1_1 = 11, HTTP_2 = 20, HTTP_3 = 30 };
@@ -33,10 +33,10 @@ enum target_form { TARGET_ORIGIN, TARGET_ABSOLUTE, TARGET_ASTERISK, TARGET_AUTHO
 enum { BODY_NONE = -2, BODY_UNKNOWN = -1 }; /* else the number of bytes */
 
 struct message {
-    uint8_t version;     /* enum http_version it came with */
-    uint8_t method;      /* enum method */
-    uint8_t target_form; /* enum target_form */
-    bool has_query;      /* "/a?" differs from "/a" */
+    uint8_t version;      /* enum http_version it came with */
+    uint8_t method;       /* enum method */
+    uint8_t target_form;  /* enum target_form */
+    bool has_query;       /* "/a?" differs from "/a" */
     bool expect_continue; /* Expect: 100-continue was there (and is not among the fields) */
     bool trailers_ok;     /* the sender takes trailers (TE: trailers) */
     uint16_t status;      /* response */
@@ -47,7 +47,8 @@ struct message {
     struct slice path;      /* as sent, still encoded, begins with "/" ("*" for TARGET_ASTERISK) */
     struct slice query;     /* without "?" */
     struct slice reason;    /* response, HTTP/1 */
-    struct slice upgrade;   /* request: the protocols asked for; 101: the one accepted; a CONNECT tunnel has METHOD_CONNECT */
+    struct slice
+        upgrade; /* request: the protocols asked for; 101: the one accepted; a CONNECT tunnel has METHOD_CONNECT */
     struct fields fields;
 };
 

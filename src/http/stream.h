@@ -6,10 +6,11 @@
  *      client role: the user opens it (upstream/), sends the request, and gets on_head with the response.
  *
  * Events only tell; the user sets bits and queues itself.  No op calls an event of the same stream before it returns.
- * `in` is what comes from the peer.  The codec never appends beyond its room; when the user has made room it calls read_more.
- * Each half closes alone. send_* only queues; the connection flushes once a turn. A write failure closes the sending half alone (sent_cut);
- * reading goes on to its end, since an answer may already be there.
- * reset is synchronous and final: no event follows it. release gives the stream back; it must have been told on_sent (server), have ended in both halves (client), or been reset.
+ * `in` is what comes from the peer.  The codec never appends beyond its room; when the user has made room it calls
+ * read_more. Each half closes alone. send_* only queues; the connection flushes once a turn. A write failure closes the
+ * sending half alone (sent_cut); reading goes on to its end, since an answer may already be there. reset is synchronous
+ * and final: no event follows it. release gives the stream back; it must have been told on_sent (server), have ended in
+ * both halves (client), or been reset.
  *
  * Owner: the codec allocates it in the arena given by (client) or made for (server) the exchange; one worker.
  */
@@ -34,18 +35,21 @@ enum sent {
 };
 
 struct stream_ops {
-    /* `end`: no body follows. The message is serialised before the call returns. A server sends one final head; 101 and a 2xx to CONNECT turn the
-     * stream into a tunnel: from then `in` carries raw bytes both ways. -ERR_MEMORY; -ERR_CLIENT_CLOSED/-ERR_UPSTREAM_RESET when the sending half is gone. */
+    /* `end`: no body follows. The message is serialised before the call returns. A server sends one final head; 101 and
+     * a 2xx to CONNECT turn the stream into a tunnel: from then `in` carries raw bytes both ways. -ERR_MEMORY;
+     * -ERR_CLIENT_CLOSED/-ERR_UPSTREAM_RESET when the sending half is gone. */
     int (*send_head)(struct stream *stream, const struct message *head, bool end);
     /* 1xx other than 101; server role only, before the final head. Dropped for an HTTP/1.0 client. */
     int (*send_interim)(struct stream *stream, const struct message *head);
-    /* Carries the end too. A body that may not be (HEAD, 204) or that nobody can get any more (sent_cut) is dropped, so the caller need not ask. A CUT pipe, or one
-     * with more or fewer bytes than the head declared, ends in SENT with sent_cut set and end_sent not: the connection is then closed so that the peer sees it. */
+    /* Carries the end too. A body that may not be (HEAD, 204) or that nobody can get any more (sent_cut) is dropped, so
+     * the caller need not ask. A CUT pipe, or one with more or fewer bytes than the head declared, ends in SENT with
+     * sent_cut set and end_sent not: the connection is then closed so that the peer sees it. */
     enum sent (*send_body)(struct stream *stream, struct pipe *pipe);
     void (*read_more)(struct stream *stream);
     void (*reset)(struct stream *stream, enum err err);
     void (*release)(struct stream *stream);
-    /* Server role: the user will read no more of the request. The codec drains a bounded amount or closes lingering once the response is out. */
+    /* Server role: the user will read no more of the request. The codec drains a bounded amount or closes lingering
+     * once the response is out. */
     void (*stop_reading)(struct stream *stream);
 };
 
@@ -56,12 +60,14 @@ struct stream_events {
     void (*on_interim)(struct stream *stream, const struct message *head);
     void (*on_body)(struct stream *stream); /* bytes or the end reached stream->in */
     void (*on_room)(struct stream *stream); /* after BLOCKED */
-    /* The stream is over, from the peer's side: stream->err says why; `in` may still hold bytes. A response that had begun is CUT in `in` as well. */
+    /* The stream is over, from the peer's side: stream->err says why; `in` may still hold bytes. A response that had
+     * begun is CUT in `in` as well. */
     void (*on_reset)(struct stream *stream);
-    /* Someone wrote or the connection is up: the first byte of the request has been written to the kernel (client role). May be NULL. */
+    /* Someone wrote or the connection is up: the first byte of the request has been written to the kernel (client
+     * role). May be NULL. */
     void (*on_written)(struct stream *stream);
-    /* Server role: all that was sent, its end (or its cut) included, has reached the kernel. Comes once, from the flush, never inside an op; the stream may be
-     * released now. (Not after reset or on_reset.) */
+    /* Server role: all that was sent, its end (or its cut) included, has reached the kernel. Comes once, from the
+     * flush, never inside an op; the stream may be released now. (Not after reset or on_reset.) */
     void (*on_sent)(struct stream *stream);
 };
 
@@ -70,23 +76,24 @@ struct stream {
     const struct stream_events *events; /* set by the user before control goes back to the codec */
     void *user;
     struct arena *arena;
-    struct message *head;  /* the peer's: request (server role) or final response (client role, NULL until on_head) */
+    struct message *head; /* the peer's: request (server role) or final response (client role, NULL until on_head) */
     struct pipe in;
     const struct address *peer;  /* the address at the other end of the connection */
     const struct address *local; /* ours; server role */
-    struct task reclaim;          /* the user's, server role: to free the arena when the turn in which it released the stream ends */
+    struct task
+        reclaim; /* the user's, server role: to free the arena when the turn in which it released the stream ends */
     uint64_t bytes_in, bytes_out; /* on the wire, heads and framing included, as far as the codec can tell */
     uint8_t err;                  /* enum err, with on_reset */
     bool reused;                  /* client role: the connection had served before */
     bool unsent;                  /* client role: nothing of the request has reached the kernel yet */
     bool head_sent;
-    bool end_sent;   /* our half is complete */
-    bool sent_cut;   /* our half broke: nothing more can be sent */
+    bool end_sent; /* our half is complete */
+    bool sent_cut; /* our half broke: nothing more can be sent */
     bool tunnel;
     bool splices;      /* what it sends may come from a kernel pipe */
-    bool splice_in_ok;  /* set by the user: no one reads this body's bytes, so they may stay in the kernel */
-    bool keep_alive;    /* server role: may be cleared by the user to have the connection closed after this response */
-    bool secure;        /* TLS */
+    bool splice_in_ok; /* set by the user: no one reads this body's bytes, so they may stay in the kernel */
+    bool keep_alive;   /* server role: may be cleared by the user to have the connection closed after this response */
+    bool secure;       /* TLS */
 };
 
 static inline int stream_send_head(struct stream *s, const struct message *head, bool end)
@@ -108,8 +115,9 @@ static inline void stream_reset(struct stream *s, enum err err)
 
 /* What a server-role codec asks of the room above it. One host a listener and worker. */
 struct stream_host {
-    /* A request head is complete, or so broken that it is answered locally: then err is not ERR_NONE and the head holds what was understood
-     * (method OTHER and empty slices at worst). The receiver sets stream->events and user; the arena is the receiver's from here. */
+    /* A request head is complete, or so broken that it is answered locally: then err is not ERR_NONE and the head holds
+     * what was understood (method OTHER and empty slices at worst). The receiver sets stream->events and user; the
+     * arena is the receiver's from here. */
     void (*on_request)(struct stream_host *host, struct stream *stream, enum err err);
     /* A connection ended (all its streams have been released before). */
     void (*on_connection_end)(struct stream_host *host);

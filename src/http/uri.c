@@ -1,9 +1,9 @@
 /*
- * URI pieces (RFC 3986).  Nothing is allocated when nothing changes, which is the usual case: most paths have neither an
- * escape nor a dot segment.
+ * URI pieces (RFC 3986).  Nothing is allocated when nothing changes, which is the usual case: most paths have neither
+ * an escape nor a dot segment.
  *
- * Normalising must not make two readers disagree: only escapes of unreserved characters are decoded, so "%2F" and "/" stay
- * different, and dot segments are looked for after that, so "%2e%2e" climbs as ".." does.
+ * Normalising must not make two readers disagree: only escapes of unreserved characters are decoded, so "%2F" and "/"
+ * stay different, and dot segments are looked for after that, so "%2e%2e" climbs as ".." does.
  */
 #include "http/uri.h"
 
@@ -31,7 +31,8 @@ static bool needs_normalising(struct slice path)
     return false;
 }
 
-/* Decodes escapes of unreserved characters and upper-cases the others: never longer than before. Returns the new length or -ERR_BAD_TARGET. */
+/* Decodes escapes of unreserved characters and upper-cases the others: never longer than before. Returns the new length
+ * or -ERR_BAD_TARGET. */
 static ptrdiff_t normalise_escapes(struct slice path, char *to)
 {
     static const char digits[] = "0123456789ABCDEF";

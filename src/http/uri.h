@@ -10,9 +10,9 @@
 
 struct arena;
 
-/* Normalises a path for matching: percent-decodes unreserved characters, upper-cases the other escapes, resolves dot segments, merges nothing.
- * An escaped "/" stays escaped. -ERR_BAD_TARGET on bad escapes, NUL, or a path that climbs above the root. Returns the input itself when
- * nothing changes. */
+/* Normalises a path for matching: percent-decodes unreserved characters, upper-cases the other escapes, resolves dot
+ * segments, merges nothing. An escaped "/" stays escaped. -ERR_BAD_TARGET on bad escapes, NUL, or a path that climbs
+ * above the root. Returns the input itself when nothing changes. */
 MUST_USE int uri_normalise(struct arena *arena, struct slice path, struct slice *ret_path);
 /* Decodes every escape. -ERR_BAD_TARGET on a bad one. */
 MUST_USE int uri_decode(struct arena *arena, struct slice text, struct slice *ret_text);

@@ -2,8 +2,9 @@
  * Chunked framing (RFC 9112 7.1), pushed: any split of the input gives the same result.
  *
  * Strict: one to sixteen hexadecimal digits that fit 63 bits, CR LF exactly, white space only in front of an extension.
- * Extensions are dropped.  They cost us time and the peer bytes, so their account is bounded: each byte of one is owed until a byte of data has been
- * sent for it, and who owes more than EXT_BYTES_MAX is refused.  That also bounds one line.
+ * Extensions are dropped.  They cost us time and the peer bytes, so their account is bounded: each byte of one is owed
+ * until a byte of data has been sent for it, and who owes more than EXT_BYTES_MAX is refused.  That also bounds one
+ * line.
  */
 #include "base/assert.h"
 #include "http/chars.h"

@@ -1,12 +1,12 @@
 /*
  * The client role: a connection to a service, one request after the other, never pipelined.
  *
- * It goes back to its owner only when nothing about its state is in doubt: the request completely sent, the response complete, not a byte
- * behind it, no end seen, and both sides willing.  Everything else closes it.
+ * It goes back to its owner only when nothing about its state is in doubt: the request completely sent, the response
+ * complete, not a byte behind it, no end seen, and both sides willing.  Everything else closes it.
  *
- * `unsent` says whether the kernel has taken a byte of the request: until then a failure cannot have had any effect on the service, and whatever the
- * service sends is not an answer to it.  When sending fails, only that half is over: reading goes on, because a service that refuses a
- * body answers first and then closes.
+ * `unsent` says whether the kernel has taken a byte of the request: until then a failure cannot have had any effect on
+ * the service, and whatever the service sends is not an answer to it.  When sending fails, only that half is over:
+ * reading goes on, because a service that refuses a body answers first and then closes.
  */
 #include "http/h1/conn.h"
 
@@ -179,7 +179,7 @@ static bool take_interim(struct h1_conn *conn, struct h1_stream *s, struct messa
     else if (!err)
         err = kept_store(conn, slice_make(bytes.at + head_len, bytes.len - head_len));
     if (err) {
-        client_failed(conn, (enum err)-err);
+        client_failed(conn, (enum err) - err);
         return false;
     }
     if (s->base.events->on_interim)
@@ -206,7 +206,7 @@ static void take_final(struct h1_conn *conn, struct h1_stream *s, const struct h
     bool progress = s->base.in.bytes > 0 || (has_body && s->body.done);
     s->base.events->on_head(&s->base);
     if (err) {
-        client_failed(conn, (enum err)-err);
+        client_failed(conn, (enum err) - err);
         return;
     }
     if (progress)
@@ -234,7 +234,7 @@ static void read_heads(struct h1_conn *conn, struct h1_stream *s)
         }
         int err = parse_response(conn, s, slice_make(bytes.at, len), &head);
         if (err) {
-            client_failed(conn, (enum err)-err);
+            client_failed(conn, (enum err) - err);
             return;
         }
         if (head.message->status >= 200 || head.message->status == 101) {
@@ -273,7 +273,7 @@ static bool finish_connecting(struct h1_conn *conn)
     if (result > 0)
         return false;
     if (result < 0) {
-        client_failed(conn, (enum err)-result);
+        client_failed(conn, (enum err) - result);
         return false;
     }
     conn->state = H1_OPEN;

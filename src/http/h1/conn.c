@@ -1,8 +1,8 @@
 /*
  * A connection's birth and death, the bytes it keeps, and its one timer.
  *
- * The timer is armed lazily: on the way of a request only deadlines change, and the timer, when it fires, looks which of them have
- * passed and arms itself for the next.
+ * The timer is armed lazily: on the way of a request only deadlines change, and the timer, when it fires, looks which
+ * of them have passed and arms itself for the next.
  */
 #include "http/h1/conn.h"
 

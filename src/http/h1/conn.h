@@ -2,11 +2,11 @@
  * One HTTP/1 connection, inside the codec.
  *
  *      conn.c     birth, kept bytes, timer, death       receive.c  heads and bodies in
- *      server.c, client.c   the two roles               send.c     bodies out, the flush
+ *      server.c, respond.c, client.c   the roles        send.c     bodies out, the flush
  *
- * A connection has at most one stream.  What only a request in progress needs is in the stream, which lives in the exchange's
- * arena; what has to outlive it (bytes read too far, the rest of a body to be dropped) is taken from the worker's memory for as long as it is
- * needed.  Events are raised from on_ready, the timer and the two tasks alone.
+ * A connection has at most one stream.  What only a request in progress needs is in the stream, which lives in the
+ * exchange's arena; what has to outlive it (bytes read too far, the rest of a body to be dropped) is taken from the
+ * worker's memory for as long as it is needed.  Events are raised from on_ready, the timer and the two tasks alone.
  */
 #pragma once
 
@@ -22,14 +22,15 @@
 
 enum {
     H1_MAGIC = 0x6831,
-    READ_BYTES = 16384,      /* asked for where a head may begin: most messages are in one piece, and a large body is left to be spliced */
+    READ_BYTES = 16384, /* asked for where a head may begin: most messages are in one piece, and a large body is left to
+                           be spliced */
     TURN_BYTES_MAX = 262144, /* read of one body in one turn, so that others get theirs */
     OUT_MAX = 65536,         /* queued for sending; more is BLOCKED */
     OUT_LOW = OUT_MAX / 2,   /* on_room when no more than this is left */
-    QUEUE_MIN = 4096,        /* at least this is queued at once, so that no tiny chunks are made where OUT_MAX is near */
+    QUEUE_MIN = 4096, /* at least this is queued at once, so that no tiny chunks are made where OUT_MAX is near */
     IOV_MAX_SENT = 64,
-    BLANK_LINES_MAX = 2,     /* empty lines in front of a request line (RFC 9112 2.2) */
-    INTERIM_MAX = 32,        /* 1xx heads in front of one response */
+    BLANK_LINES_MAX = 2, /* empty lines in front of a request line (RFC 9112 2.2) */
+    INTERIM_MAX = 32,    /* 1xx heads in front of one response */
     KEPT_MIN = 1024,
 };
 
@@ -64,28 +65,28 @@ struct h1_drain {
 };
 
 struct h1_stream {
-    struct stream base; /* first */
+    struct stream base;   /* first */
     struct h1_conn *conn; /* NULL when it is gone, or the stream released */
     struct pipe out;
     struct h1_body body;
-    int64_t owed;          /* KIND_LENGTH: body bytes declared and not yet queued */
-    uint64_t body_due_ms;  /* the peer owes body bytes; 0: not waited for */
-    uint64_t send_due_ms;  /* the peer should take bytes */
-    uint64_t turn;         /* which turn_bytes counts */
-    uint64_t drain_left;   /* with `discard` */
+    int64_t owed;         /* KIND_LENGTH: body bytes declared and not yet queued */
+    uint64_t body_due_ms; /* the peer owes body bytes; 0: not waited for */
+    uint64_t send_due_ms; /* the peer should take bytes */
+    uint64_t turn;        /* which turn_bytes counts */
+    uint64_t drain_left;  /* with `discard` */
     uint32_t turn_bytes;
-    uint8_t out_kind;      /* enum h1_kind */
-    uint8_t method;        /* enum method: of the request */
-    uint8_t interims;      /* client: 1xx heads seen */
-    uint8_t fault;         /* enum err found inside an op: told from the flush */
-    bool awaits_head;      /* client: the response's head has not come */
-    bool asked_upgrade;    /* the request asked for a tunnel by Upgrade */
-    bool expects;          /* server: the client waits for a 100 before it sends the body */
-    bool want_room;        /* BLOCKED was said */
+    uint8_t out_kind;   /* enum h1_kind */
+    uint8_t method;     /* enum method: of the request */
+    uint8_t interims;   /* client: 1xx heads seen */
+    uint8_t fault;      /* enum err found inside an op: told from the flush */
+    bool awaits_head;   /* client: the response's head has not come */
+    bool asked_upgrade; /* the request asked for a tunnel by Upgrade */
+    bool expects;       /* server: the client waits for a 100 before it sends the body */
+    bool want_room;     /* BLOCKED was said */
     bool written_told, sent_told;
-    bool discard;          /* server: the body is read and dropped */
-    bool cut_out;          /* what is queued is the last: then the connection is closed, visibly short */
-    uint8_t cut_err;       /* enum err, why */
+    bool discard;               /* server: the body is read and dropped */
+    bool cut_out;               /* what is queued is the last: then the connection is closed, visibly short */
+    uint8_t cut_err;            /* enum err, why */
     struct address peer, local; /* copies: the stream may outlive the connection */
 };
 
@@ -96,9 +97,9 @@ struct h1_conn {
     struct task read_task;  /* PHASE_RUN */
     const struct http_limits *limits;
     struct h1_stream *stream;
-    struct h1_kept *kept;   /* NULL when there are no such bytes */
-    struct link link;       /* for whoever owns it */
-    uint64_t due_ms;        /* 0: not waiting; what for is in `wait` */
+    struct h1_kept *kept; /* NULL when there are no such bytes */
+    struct link link;     /* for whoever owns it */
+    uint64_t due_ms;      /* 0: not waiting; what for is in `wait` */
     union {
         struct {
             struct stream_host *host;
@@ -112,14 +113,14 @@ struct h1_conn {
             uint64_t idle_since_ms;
         } client;
     };
-    uint32_t requests;      /* streams it has served */
+    uint32_t requests; /* streams it has served */
     uint16_t magic;
-    uint16_t state : 3;     /* enum h1_state */
-    uint16_t wait : 3;      /* enum h1_wait */
+    uint16_t state : 3; /* enum h1_state */
+    uint16_t wait : 3;  /* enum h1_wait */
     uint16_t blank_lines : 2;
     uint16_t is_client : 1;
-    uint16_t fin : 1;       /* the peer's end was read */
-    uint16_t draining : 1;  /* no request after the next answer */
+    uint16_t fin : 1;      /* the peer's end was read */
+    uint16_t draining : 1; /* no request after the next answer */
 };
 
 /* DESIGN, 3: what an idle connection may cost. */
@@ -147,7 +148,8 @@ static inline struct memory *conn_memory(const struct h1_conn *conn)
 struct h1_conn *conn_new(struct loop *loop, const struct http_limits *limits, bool is_client);
 /* Before the transport is open, or when opening it failed. */
 void conn_free(struct h1_conn *conn);
-/* At once; the memory goes in the reclaim phase. `hard`: with a reset, so that the peer cannot take what it got for the whole. The stream must have been detached. */
+/* At once; the memory goes in the reclaim phase. `hard`: with a reset, so that the peer cannot take what it got for the
+ * whole. The stream must have been detached. */
 void conn_close(struct h1_conn *conn, bool hard);
 /* The connection forgets its stream and the stream its connection. */
 struct h1_stream *conn_detach(struct h1_conn *conn);
@@ -173,13 +175,17 @@ void kept_drop(struct h1_conn *conn);
 /* ---- receive.c ---- */
 
 enum h1_next { NEXT_WAIT, NEXT_HEAD, NEXT_END, NEXT_LOST, NEXT_TOO_LARGE, NEXT_MEMORY };
-/* Reads until a head is complete: *ret_bytes begins with its *ret_len bytes and stands in the scratch buffer, or is kept_bytes. */
+/* Reads until a head is complete: *ret_bytes begins with its *ret_len bytes and stands in the scratch buffer, or is
+ * kept_bytes. */
 enum h1_next conn_next_head(struct h1_conn *conn, struct slice *ret_bytes, size_t *ret_len);
-/* More bytes: behind the kept ones, or into the scratch buffer when none are kept. NEXT_HEAD, _WAIT, _END, _LOST or _MEMORY. */
+/* More bytes: behind the kept ones, or into the scratch buffer when none are kept. NEXT_HEAD, _WAIT, _END, _LOST or
+ * _MEMORY. */
 enum h1_next conn_read_bytes(struct h1_conn *conn, struct slice *ret_bytes);
-/* What stands behind the head given by conn_next_head: goes to the body as far as it finds room, the rest is kept. 0 or -ERR_x (of the body, or memory). */
+/* What stands behind the head given by conn_next_head: goes to the body as far as it finds room, the rest is kept. 0 or
+ * -ERR_x (of the body, or memory). */
 MUST_USE int conn_took_head(struct h1_conn *conn, struct slice bytes, size_t head_len);
-/* Reads the stream's body while it finds room and the turn's budget lasts. Tells on_body; failures go to the role's _body_failed. */
+/* Reads the stream's body while it finds room and the turn's budget lasts. Tells on_body; failures go to the role's
+ * _body_failed. */
 void conn_read_body(struct h1_conn *conn);
 /* Reads and drops. 1: the body's end is reached; 0: later; -ERR_x: it will not be (`left` is used up too). */
 int conn_read_drain(struct h1_conn *conn, struct h1_body *body, uint64_t *left);
@@ -197,7 +203,8 @@ void conn_flush_later(struct h1_conn *conn);
 enum sent h1_send_body(struct stream *stream, struct pipe *pipe);
 /* Our half is complete. */
 void stream_end_sent(struct h1_stream *s);
-/* Takes back what of a head was written before memory ran out; false when other bytes stand before it, and the stream is lost. */
+/* Takes back what of a head was written before memory ran out; false when other bytes stand before it, and the stream
+ * is lost. */
 void stream_unwrite(struct h1_stream *s, uint32_t bytes_before);
 void stream_become_tunnel(struct h1_stream *s);
 

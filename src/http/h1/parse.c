@@ -1,13 +1,13 @@
 /*
- * The field section of a head (RFC 9112 5, RFC 9110 5 and 7.6.1): strict about its form, and the place where fields that belong
- * to this connection end.
+ * The field section of a head (RFC 9112 5, RFC 9110 5 and 7.6.1): strict about its form, and the place where fields
+ * that belong to this connection end.
  *
- * What Connection names is removed, as RFC 9110 7.6.1 asks.  A Connection that names Host, Content-Length or Transfer-Encoding
- * can only be an attempt to make the next hop see another message than we do: it is refused.  Repeated Host, Content-Length and
- * Transfer-Encoding fields are refused even when equal.
+ * What Connection names is removed, as RFC 9110 7.6.1 asks.  A Connection that names Host, Content-Length or
+ * Transfer-Encoding can only be an attempt to make the next hop see another message than we do: it is refused. Repeated
+ * Host, Content-Length and Transfer-Encoding fields are refused even when equal.
  *
- * The section ends in a line feed, so no loop here needs to look for the end of the buffer: a line feed is neither a token byte nor
- * a value byte.
+ * The section ends in a line feed, so no loop here needs to look for the end of the buffer: a line feed is neither a
+ * token byte nor a value byte.
  */
 #include "http/h1/parse.h"
 
@@ -25,14 +25,13 @@ static const uint64_t taken_out = BIT(HOST) | BIT(CONTENT_LENGTH) | BIT(TRANSFER
                                   BIT(HTTP2_SETTINGS);
 
 /* RFC 9110 6.5.1: framing, routing, request modifiers, authentication, response control, content description. */
-static const uint64_t no_trailers = BIT(HOST) | BIT(CONTENT_LENGTH) | BIT(TRANSFER_ENCODING) | BIT(CONNECTION) |
-                                    BIT(KEEP_ALIVE) | BIT(PROXY_CONNECTION) | BIT(UPGRADE) | BIT(TE) | BIT(TRAILER) |
-                                    BIT(EXPECT) | BIT(HTTP2_SETTINGS) | BIT(VIA) | BIT(DATE) | BIT(FORWARDED) |
-                                    BIT(X_FORWARDED_FOR) | BIT(X_FORWARDED_PROTO) | BIT(X_FORWARDED_HOST) |
-                                    BIT(X_FORWARDED_PORT) | BIT(X_REAL_IP) | BIT(AUTHORIZATION) | BIT(CONTENT_TYPE) |
-                                    BIT(CONTENT_ENCODING) | BIT(COOKIE) | BIT(SET_COOKIE) | BIT(LOCATION) |
-                                    BIT(RETRY_AFTER) | BIT(WWW_AUTHENTICATE) | BIT(PROXY_AUTHENTICATE) |
-                                    BIT(PROXY_AUTHORIZATION) | BIT(RANGE) | BIT(CACHE_CONTROL) | BIT(VARY) | BIT(AGE);
+static const uint64_t no_trailers =
+    BIT(HOST) | BIT(CONTENT_LENGTH) | BIT(TRANSFER_ENCODING) | BIT(CONNECTION) | BIT(KEEP_ALIVE) |
+    BIT(PROXY_CONNECTION) | BIT(UPGRADE) | BIT(TE) | BIT(TRAILER) | BIT(EXPECT) | BIT(HTTP2_SETTINGS) | BIT(VIA) |
+    BIT(DATE) | BIT(FORWARDED) | BIT(X_FORWARDED_FOR) | BIT(X_FORWARDED_PROTO) | BIT(X_FORWARDED_HOST) |
+    BIT(X_FORWARDED_PORT) | BIT(X_REAL_IP) | BIT(AUTHORIZATION) | BIT(CONTENT_TYPE) | BIT(CONTENT_ENCODING) |
+    BIT(COOKIE) | BIT(SET_COOKIE) | BIT(LOCATION) | BIT(RETRY_AFTER) | BIT(WWW_AUTHENTICATE) | BIT(PROXY_AUTHENTICATE) |
+    BIT(PROXY_AUTHORIZATION) | BIT(RANGE) | BIT(CACHE_CONTROL) | BIT(VARY) | BIT(AGE);
 
 static bool is_blank(char c)
 {
@@ -110,7 +109,7 @@ static int take_connection(struct h1_facts *facts, struct slice value)
         return -ERR_BAD_FIELD;
     facts->connection[facts->connection_count++] = value;
     while ((option = slice_next_element(&rest)).at != NULL) {
-        if (!field_name_valid(option))
+        if (!field_name_valid(option) || ++facts->options > CONNECTION_OPTIONS_MAX)
             return -ERR_BAD_FIELD;
         facts->close |= slice_eq_nocase(option, SLICE("close"));
         facts->keep_alive |= slice_eq_nocase(option, SLICE("keep-alive"));
@@ -219,11 +218,20 @@ int h1_parse_fields(struct arena *arena, const char *at, const char *end, const 
 static bool is_forbidden_trailer(struct slice name)
 {
     static const struct slice forbidden[] = {
-        { "content-range", 13 },       { "max-forwards", 12 },       { "pragma", 6 },
-        { "expires", 7 },              { "warning", 7 },             { "if-match", 8 },
-        { "if-none-match", 13 },       { "if-modified-since", 17 },  { "if-unmodified-since", 19 },
-        { "if-range", 8 },             { "content-location", 16 },   { "content-language", 16 },
-        { "authentication-info", 19 }, { "proxy-authentication-info", 25 },
+        { "content-range", 13 },
+        { "max-forwards", 12 },
+        { "pragma", 6 },
+        { "expires", 7 },
+        { "warning", 7 },
+        { "if-match", 8 },
+        { "if-none-match", 13 },
+        { "if-modified-since", 17 },
+        { "if-unmodified-since", 19 },
+        { "if-range", 8 },
+        { "content-location", 16 },
+        { "content-language", 16 },
+        { "authentication-info", 19 },
+        { "proxy-authentication-info", 25 },
     };
 
     for (size_t i = 0; i < ARRAY_LEN(forbidden); i++) {

@@ -1,12 +1,13 @@
 /*
  * What comes in: heads into the scratch buffer, bodies into stream->in.
  *
- * A body is read where it will stay: straight into the pipe's chunk, or by splice when no one reads its bytes.  Only chunked bodies, whose framing
- * has to be taken out, go by the scratch buffer; no more is asked for than `in` has room, so nothing is left over but what does not belong to
- * the body.  One byte more than a known length is asked for: when it does not come the read was short, and that says without another
- * system call that nothing is waiting.
+ * A body is read where it will stay: straight into the pipe's chunk, or by splice when no one reads its bytes.  Only
+ * chunked bodies, whose framing has to be taken out, go by the scratch buffer; no more is asked for than `in` has room,
+ * so nothing is left over but what does not belong to the body.  One byte more than a known length is asked for: when
+ * it does not come the read was short, and that says without another system call that nothing is waiting.
  *
- * While a body sits in the kernel part of `in`, nothing more is read: then an EAGAIN of the next splice can only mean the socket.
+ * While a body sits in the kernel part of `in`, nothing more is read: then an EAGAIN of the next splice can only mean
+ * the socket.
  */
 #include "http/h1/conn.h"
 
@@ -134,7 +135,8 @@ static ptrdiff_t put_data(struct h1_stream *s, struct slice *bytes, uint64_t max
     return (ptrdiff_t)len;
 }
 
-/* Length of the trailer section that `bytes` begin with; 0 while it is not complete. Kept bytes are not scanned twice. */
+/* Length of the trailer section that `bytes` begin with; 0 while it is not complete. Kept bytes are not scanned twice.
+ */
 static size_t scan_trailers(struct h1_conn *conn, struct slice bytes)
 {
     struct h1_kept *kept = conn->kept && bytes.at == kept_bytes(conn).at ? conn->kept : NULL;
@@ -373,9 +375,9 @@ void conn_read_body(struct h1_conn *conn)
         s->expects = false;
     if (more < 0) {
         if (conn->is_client)
-            client_failed(conn, (enum err)-more);
+            client_failed(conn, (enum err) - more);
         else
-            server_body_failed(conn, (enum err)-more);
+            server_body_failed(conn, (enum err) - more);
         return;
     }
     stream_await_body(s, progress);

@@ -1,7 +1,8 @@
 /*
- * Finding the end of a head, 32 or 16 bytes at a time.  Only line feeds matter: a head ends with the first one that follows
- * CR LF CR, or with the first that follows no CR, which the parser then refuses.  The few line feeds of a head are picked
- * out of a bit mask; what stands before one is in the buffer already, so a scan resumes exactly where it stopped.
+ * Finding the end of a head, 32 or 16 bytes at a time.  Only line feeds matter: a head ends with the first one that
+ * follows CR LF CR, or with the first that follows no CR, which the parser then refuses.  The few line feeds of a head
+ * are picked out of a bit mask; what stands before one is in the buffer already, so a scan resumes exactly where it
+ * stopped.
  */
 #include "http/h1/parse.h"
 
@@ -56,8 +57,9 @@ static size_t scan_sse2(const char *buf, size_t from, size_t len)
     return scan_bytes(buf, from, len);
 }
 
-/* Whole steps of 32 bytes; *from is how far they went.  Returns between the two widths, so that the upper halves of the registers
- * are cleared before SSE goes on: without that, each of its instructions waits for them (120 ns instead of 10 a head). */
+/* Whole steps of 32 bytes; *from is how far they went.  Returns between the two widths, so that the upper halves of the
+ * registers are cleared before SSE goes on: without that, each of its instructions waits for them (120 ns instead of 10
+ * a head). */
 __attribute__((target("avx2"), noinline)) static size_t scan_avx2(const char *buf, size_t *from, size_t len)
 {
     const __m256i feed = _mm256_set1_epi8('\n');

@@ -1,13 +1,13 @@
 /*
  * What goes out: bodies into `out`, framed as the head said, and the flush.
  *
- * send_* only queues, and a dirty connection flushes once when the run queue is empty, so that a head and the first bytes of its body leave
- * together.  The one exception is a body in a kernel pipe: it cannot be queued behind `out`, so what is queued is sent first and
- * the kernel's bytes right after, inside send_body.  Whatever follows from that (an error, room, the first byte written) is still told from the
- * flush, never inside the op.
+ * send_* only queues, and a dirty connection flushes once when the run queue is empty, so that a head and the first
+ * bytes of its body leave together.  The one exception is a body in a kernel pipe: it cannot be queued behind `out`, so
+ * what is queued is sent first and the kernel's bytes right after, inside send_body.  Whatever follows from that (an
+ * error, room, the first byte written) is still told from the flush, never inside the op.
  *
- * No more bytes are sent than the head declared, and fewer than it declared never end a message: both are faults of ours and cut
- * the connection, as a CUT pipe does.
+ * No more bytes are sent than the head declared, and fewer than it declared never end a message: both are faults of
+ * ours and cut the connection, as a CUT pipe does.
  */
 #include "http/h1/conn.h"
 

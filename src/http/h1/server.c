@@ -1,27 +1,26 @@
 /*
  * The server role: requests in, responses out (RFC 9112 9).
  *
- * One request at a time: bytes behind it are left in the kernel, or kept when they came along, until its response is out and the stream
- * released.  That is also what holds tunnel bytes back until an upgrade or CONNECT is decided.
+ * One request at a time: bytes behind it are left in the kernel, or kept when they came along, until its response is
+ * out and the stream released.  That is also what holds tunnel bytes back until an upgrade or CONNECT is decided.
  *
- * A response may be complete before its request is.  What is left of the body is dropped when it is little (drain_bytes_max), and the
- * connection serves on; else it is closed lingering: our end is sent, and what comes is dropped until the client has seen it, because
- * closing with bytes unread would make the kernel send a reset that can overtake the response.
+ * A response may be complete before its request is.  What is left of the body is dropped when it is little
+ * (drain_bytes_max), and the connection serves on; else it is closed lingering: our end is sent, and what comes is
+ * dropped until the client has seen it, because closing with bytes unread would make the kernel send a reset that can
+ * overtake the response.
  */
 #include "http/h1/conn.h"
 
 #include <errno.h>
 
 #include "base/arena.h"
-#include "base/clock.h"
 #include "base/memory.h"
 #include "base/sys.h"
-#include "http/h1/write.h"
+#include "http/h1/server.h"
 
 enum { REQUESTS_A_TURN = 16 }; /* pipelined ones, before others get theirs; a power of two */
 
 static void server_on_ready(struct io *io);
-static const struct stream_ops server_ops;
 
 struct h1_conn *h1_serve(struct loop *loop, int fd, const struct address *peer, const struct address *local,
                          struct stream_host *host, const struct http_limits *limits)
@@ -141,7 +140,7 @@ static struct h1_stream *new_stream(struct h1_conn *conn)
     conn_attach(conn, s, arena);
     s->peer = conn->server.peer;
     s->local = conn->server.local;
-    s->base.ops = &server_ops;
+    s->base.ops = &h1_server_ops;
     s->base.local = &s->local;
     s->base.secure = conn->transport.ops != &transport_tcp;
     conn->requests++;
@@ -189,7 +188,7 @@ static void refuse(struct h1_conn *conn, enum err err)
     tell_bad_request(conn, s, message, err);
 }
 
-static bool may_serve_more(const struct h1_conn *conn)
+bool server_may_serve_more(const struct h1_conn *conn)
 {
     uint32_t max = conn->limits->requests_max;
 
@@ -203,7 +202,7 @@ static void begin_request(struct h1_conn *conn, struct h1_stream *s, const struc
     struct message *message = head->message;
 
     s->base.head = message;
-    s->base.keep_alive = head->keep_alive && may_serve_more(conn);
+    s->base.keep_alive = head->keep_alive && server_may_serve_more(conn);
     s->method = message->method;
     s->asked_upgrade = head->wants_upgrade;
     s->expects = message->expect_continue;
@@ -217,7 +216,7 @@ static void begin_request(struct h1_conn *conn, struct h1_stream *s, const struc
         s->expects = false;
     host->on_request(host, &s->base, ERR_NONE);
     if (err) {
-        server_body_failed(conn, (enum err)-err);
+        server_body_failed(conn, (enum err) - err);
         return;
     }
     if (progress)
@@ -252,7 +251,7 @@ static void take_request(struct h1_conn *conn, struct slice bytes, size_t head_l
         answer_without_memory(conn);
     } else {
         s->base.bytes_in = head_len;
-        tell_bad_request(conn, s, head.message, (enum err)-err);
+        tell_bad_request(conn, s, head.message, (enum err) - err);
     }
 }
 
@@ -337,6 +336,37 @@ static void drain(struct h1_conn *conn)
         next_request(conn);
 }
 
+/* The response is out, the request is not in. */
+static void begin_drain(struct h1_conn *conn, const struct h1_stream *s)
+{
+    uint64_t left = s->discard ? s->drain_left : conn->limits->drain_bytes_max;
+    struct h1_drain *rest =
+        server_body_is_too_much(&s->body, left) ? NULL : memory_get(conn_memory(conn), sizeof(*rest));
+
+    if (rest == NULL) {
+        begin_lingering(conn);
+        return;
+    }
+    *rest = (struct h1_drain){ s->body, left };
+    conn->server.drain = rest;
+    conn_wait_for(conn, WAIT_DRAIN, conn->limits->linger_ms);
+    conn_rearm(conn);
+    if (conn->kept || conn_can(conn, IO_READABLE))
+        conn_read_later(conn);
+}
+
+void server_request_over(struct h1_conn *conn, const struct h1_stream *s)
+{
+    if (s->base.tunnel)
+        conn_close(conn, false);
+    else if (!s->base.keep_alive)
+        finish(conn, !s->body.done || s->body.broken);
+    else if (!s->body.done)
+        begin_drain(conn, s);
+    else
+        next_request(conn);
+}
+
 static void discard_body(struct h1_conn *conn, struct h1_stream *s)
 {
     int result = conn_read_drain(conn, &s->body, &s->drain_left);
@@ -387,233 +417,3 @@ void server_on_due(struct h1_conn *conn)
     else
         conn_close(conn, conn->wait == WAIT_DRAIN);
 }
-
-/* ---- responses ---- */
-
-/* Value of Date, made once a second and thread. */
-static struct slice date_now(const struct loop *loop)
-{
-    enum { NS_PER_S = 1000000000 };
-    static _Thread_local uint64_t second = UINT64_MAX;
-    static _Thread_local char text[HTTP_DATE_LEN];
-
-    if (loop->wall_ns / NS_PER_S != second) {
-        second = loop->wall_ns / NS_PER_S;
-        clock_http_date(loop->wall_ns, text);
-    }
-    return slice_make(text, sizeof(text));
-}
-
-static bool makes_tunnel(const struct h1_stream *s, const struct message *head)
-{
-    if (s->method == METHOD_CONNECT)
-        return head->status >= 200 && head->status < 300;
-    return head->status == 101 && s->asked_upgrade;
-}
-
-/* RFC 9112 6.3, from the other side: how the body is framed. */
-static int choose_framing(struct h1_stream *s, const struct message *head, bool end, struct h1_framing *framing)
-{
-    int64_t length = head->body_length;
-    bool is_head = s->method == METHOD_HEAD;
-
-    if (!status_has_body(head->status, s->method)) {
-        s->out_kind = KIND_NONE;
-        framing->length_is_metadata = is_head || head->status == 304;
-        if (is_head && length >= 0 && status_has_body(head->status, METHOD_GET) &&
-            fields_find(&head->fields, FIELD_CONTENT_LENGTH) == NULL)
-            framing->content_length = length;
-    } else if (length > 0) {
-        if (end)
-            return -ERR_INTERNAL;
-        s->out_kind = KIND_LENGTH;
-        s->owed = framing->content_length = length;
-    } else if (length != BODY_UNKNOWN || end) {
-        s->out_kind = KIND_LENGTH;
-        s->owed = framing->content_length = 0;
-    } else if (s->base.head->version == HTTP_1_0) {
-        s->out_kind = KIND_CLOSE;
-        s->base.keep_alive = false;
-    } else {
-        s->out_kind = KIND_CHUNKED;
-        framing->chunked = true;
-    }
-    return 0;
-}
-
-static void choose_connection(struct h1_stream *s, const struct message *head, struct h1_framing *framing)
-{
-    struct h1_conn *conn = s->conn;
-
-    /* A client told to wait may never send the body it announced; behind a refused CONNECT may stand what was meant for the tunnel. */
-    if (!may_serve_more(conn) || s->expects || s->method == METHOD_CONNECT)
-        s->base.keep_alive = false;
-    if (head->status == 101 || head->status == 426)
-        framing->upgrade = head->upgrade;
-    framing->close = !s->base.keep_alive;
-    framing->keep_alive = s->base.keep_alive && s->base.head->version == HTTP_1_0;
-}
-
-static int server_send_head(struct stream *stream, const struct message *head, bool end)
-{
-    struct h1_stream *s = h1_stream_of(stream);
-    struct h1_framing framing = { .content_length = -1 };
-    bool tunnel = makes_tunnel(s, head);
-
-    ENSURE(!stream->head_sent);
-    if (s->conn == NULL || stream->sent_cut)
-        return -ERR_CLIENT_CLOSED;
-    if ((head->status < 200 && !tunnel) || (tunnel && !s->body.done))
-        return -ERR_INTERNAL;
-    int err = choose_framing(s, head, end && !tunnel, &framing);
-    if (err)
-        return err;
-    choose_connection(s, head, &framing);
-    if (tunnel)
-        framing.close = framing.keep_alive = false;
-    uint32_t before = s->out.bytes;
-    err = h1_write_response(&s->out, head, &framing, date_now(conn_loop(s->conn)));
-    if (err) {
-        if (err == -ERR_MEMORY)
-            stream_unwrite(s, before);
-        return err;
-    }
-    stream->head_sent = true;
-    if (tunnel) {
-        stream_become_tunnel(s);
-        if (s->conn->kept || conn_can(s->conn, IO_READABLE))
-            conn_read_later(s->conn);
-    } else if (end) {
-        stream->end_sent = true;
-    }
-    conn_flush_later(s->conn);
-    return 0;
-}
-
-static int server_send_interim(struct stream *stream, const struct message *head)
-{
-    struct h1_stream *s = h1_stream_of(stream);
-    struct h1_framing framing = { .content_length = -1 };
-
-    ENSURE(!stream->head_sent && head->status >= 100 && head->status < 200 && head->status != 101);
-    if (s->conn == NULL || stream->sent_cut)
-        return -ERR_CLIENT_CLOSED;
-    if (stream->head->version == HTTP_1_0)
-        return 0;
-    uint32_t before = s->out.bytes;
-    int err = h1_write_response(&s->out, head, &framing, SLICE_EMPTY);
-    if (err) {
-        if (err == -ERR_MEMORY)
-            stream_unwrite(s, before);
-        return err;
-    }
-    if (head->status == 100 && s->expects) {
-        s->expects = false;
-        stream_await_body(s, true);
-        conn_rearm(s->conn);
-    }
-    conn_flush_later(s->conn);
-    return 0;
-}
-
-static void server_read_more(struct stream *stream)
-{
-    struct h1_stream *s = h1_stream_of(stream);
-    struct h1_conn *conn = s->conn;
-
-    if (conn == NULL || s->body.done || s->discard)
-        return;
-    if (conn->kept || conn_can(conn, IO_READABLE))
-        conn_read_later(conn);
-    stream_await_body(s, false);
-    conn_rearm(conn);
-}
-
-/* What is left of the body is too much to be worth the connection, or has no end. */
-static bool is_too_much(const struct h1_body *body, uint64_t max)
-{
-    return body->kind == KIND_TUNNEL || (body->kind == KIND_LENGTH && body->left > max);
-}
-
-static void server_stop_reading(struct stream *stream)
-{
-    struct h1_stream *s = h1_stream_of(stream);
-    struct h1_conn *conn = s->conn;
-
-    if (conn == NULL || s->body.done || s->discard)
-        return;
-    s->discard = true;
-    s->body_due_ms = 0;
-    s->drain_left = conn->limits->drain_bytes_max;
-    if (is_too_much(&s->body, s->drain_left)) {
-        s->body.done = s->body.broken = true;
-        stream->keep_alive = false;
-    } else if (conn->kept || conn_can(conn, IO_READABLE)) {
-        conn_read_later(conn);
-    }
-}
-
-static void server_reset(struct stream *stream, enum err err)
-{
-    struct h1_stream *s = h1_stream_of(stream);
-    struct h1_conn *conn = s->conn;
-    bool cuts = stream->head_sent && (!stream->end_sent || s->out.bytes > 0);
-
-    pipe_done(&stream->in);
-    pipe_done(&s->out);
-    stream->err = (uint8_t)err;
-    if (conn == NULL)
-        return;
-    conn_detach(conn);
-    conn_close(conn, cuts);
-}
-
-/* The response is out, the request is not in. */
-static void begin_drain(struct h1_conn *conn, const struct h1_stream *s)
-{
-    uint64_t left = s->discard ? s->drain_left : conn->limits->drain_bytes_max;
-    struct h1_drain *rest = is_too_much(&s->body, left) ? NULL : memory_get(conn_memory(conn), sizeof(*rest));
-
-    if (rest == NULL) {
-        begin_lingering(conn);
-        return;
-    }
-    *rest = (struct h1_drain){ s->body, left };
-    conn->server.drain = rest;
-    conn_wait_for(conn, WAIT_DRAIN, conn->limits->linger_ms);
-    conn_rearm(conn);
-    if (conn->kept || conn_can(conn, IO_READABLE))
-        conn_read_later(conn);
-}
-
-static void server_release(struct stream *stream)
-{
-    struct h1_stream *s = h1_stream_of(stream);
-    struct h1_conn *conn = s->conn;
-
-    if (conn == NULL || !stream->end_sent || s->out.bytes > 0 || stream->sent_cut) {
-        server_reset(stream, stream->err);
-        return;
-    }
-    pipe_done(&stream->in);
-    pipe_done(&s->out);
-    conn_detach(conn);
-    if (stream->tunnel)
-        conn_close(conn, false);
-    else if (!stream->keep_alive)
-        finish(conn, !s->body.done || s->body.broken);
-    else if (!s->body.done)
-        begin_drain(conn, s);
-    else
-        next_request(conn);
-}
-
-static const struct stream_ops server_ops = {
-    .send_head = server_send_head,
-    .send_interim = server_send_interim,
-    .send_body = h1_send_body,
-    .read_more = server_read_more,
-    .reset = server_reset,
-    .release = server_release,
-    .stop_reading = server_stop_reading,
-};

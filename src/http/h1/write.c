@@ -2,9 +2,10 @@
  * Serialising heads and chunk framing.  A head goes straight into the pipe's chunk when it fits there, which it nearly
  * always does; what does not fit goes piece by piece.
  *
- * All framing fields are written from h1_framing; fields of those names in the message are skipped, whoever put them there.  What could
- * split a message (space or control bytes in the target, the method, the reason) is refused with ERR_INTERNAL: parsed heads never
- * have any, so a policy has made it.  Field values are checked when they are added (fields_add).
+ * All framing fields are written from h1_framing; fields of those names in the message are skipped, whoever put them
+ * there.  What could split a message (space or control bytes in the target, the method, the reason) is refused with
+ * ERR_INTERNAL: parsed heads never have any, so a policy has made it.  Field values are checked when they are added
+ * (fields_add).
  */
 #include "http/h1/write.h"
 
@@ -127,7 +128,7 @@ static bool put_fields(struct writer *w, const struct fields *fields, bool keep_
     uint64_t skip = keep_length ? own_fields & ~BIT(CONTENT_LENGTH) : own_fields;
     bool has_date = false;
 
-    FIELDS_FOR_EACH(field, fields) {
+    FIELDS_FOR_EACH (field, fields) {
         if (skip >> field->id & 1)
             continue;
         has_date |= field->id == FIELD_DATE;

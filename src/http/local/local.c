@@ -1,10 +1,10 @@
 /*
- * Two ends of one stream in one worker: what one sends goes to the other's `in` by pointer, heads and trailers are copied to
- * the other's arena.  Events of an end are bits; its task raises them in the run phase, in the order a connection would: request, interim,
- * head, body, room, sent, reset.
+ * Two ends of one stream in one worker: what one sends goes to the other's `in` by pointer, heads and trailers are
+ * copied to the other's arena.  Events of an end are bits; its task raises them in the run phase, in the order a
+ * connection would: request, interim, head, body, room, sent, reset.
  *
- * The ends have arenas of their own and may be released in any order, so each forgets the other at once.  The server end comes to be
- * with the request's head; until its task has run, the client end owns it.
+ * The ends have arenas of their own and may be released in any order, so each forgets the other at once.  The server
+ * end comes to be with the request's head; until its task has run, the client end owns it.
  */
 #include "http/local.h"
 
@@ -39,7 +39,7 @@ struct local_stream {
     struct local_stream *other; /* NULL when it is gone, or not there yet */
     struct task task;
     struct interim *interims, **interims_end;
-    int64_t owed;  /* body bytes declared and not yet sent, or BODY_UNKNOWN */
+    int64_t owed;   /* body bytes declared and not yet sent, or BODY_UNKNOWN */
     uint8_t events; /* enum local_event, not told yet */
     bool is_client;
     bool want_room;

@@ -1,7 +1,8 @@
 /*
- * Both roles against each other from a seed: bodies of any length and framing, sent and read in pieces, early answers, interim ones, resets, releases at any time,
- * splicing on and off.  What must hold: a body that ends is whole and byte for byte what was sent, `in` never exceeds its room, nobody is told anything
- * after its end, every exchange ends, and nothing is left.
+ * Both roles against each other from a seed: bodies of any length and framing, sent and read in pieces, early answers,
+ * interim ones, resets, releases at any time, splicing on and off.  What must hold: a body that ends is whole and byte
+ * for byte what was sent, `in` never exceeds its room, nobody is told anything after its end, every exchange ends, and
+ * nothing is left.
  */
 #include "world.h"
 
@@ -22,7 +23,7 @@ struct side {
     uint8_t key_out, key_in; /* tell the bodies of exchanges and directions apart */
     bool over;               /* on_reset was told or reset called: nothing may follow */
     bool blocked, finished, told_sent;
-    bool closed_early;       /* this side ended it before its time */
+    bool closed_early; /* this side ended it before its time */
 };
 
 static struct rng rng;
@@ -84,7 +85,8 @@ static void on_sent(struct stream *s)
     side_of(s)->told_sent = true;
 }
 
-static const struct stream_events events = { on_something, on_interim, on_something, on_room, on_reset, on_something, on_sent };
+static const struct stream_events events = { on_something, on_interim,   on_something, on_room,
+                                             on_reset,     on_something, on_sent };
 
 static void side_begin(struct side *side, struct stream *stream, uint8_t key_out, uint8_t key_in)
 {
@@ -247,7 +249,8 @@ static void client_turn(void)
     if (chance(500)) {
         client.closed_early = true;
         leave(&client, true);
-    } else if (s->head && s->in.end == PIPE_ENDED && s->in.bytes == 0 && (client.finished || s->sent_cut || chance(50))) {
+    } else if (s->head && s->in.end == PIPE_ENDED && s->in.bytes == 0 &&
+               (client.finished || s->sent_cut || chance(50))) {
         CHECK(client.got == client.to_get);
         completed++;
         leave(&client, false);

@@ -66,11 +66,32 @@ static void good_bodies_are_decoded_in_any_split(void **state)
 static void bad_bodies_are_refused_in_any_split(void **state)
 {
     static const char *const bodies[] = {
-        "\r\n",       "g\r\n",         "-1\r\n",       "+1\r\n",        "0x1\r\nx",  " 1\r\nx",     "1 \r\nx",
-        "1\nx",       "1\r\rx",        "1\rx",         "1\r\nxy",       "1\r\nx\n",  "1\r\nx\r\r",  "1\r\nx\rx",
-        ";a\r\n",     "1;a\nx",        "1;a\x01\r\nx", "1 a\r\nx",      "1;a\r\rx",  "1;a\x7f\r\n", "1\r\nx\r\n\r\n",
-        "00000000000000001\r\n",       "8000000000000000\r\n",          "fffffffffffffffff\r\n",
-        "ffffffffffffffff\r\n",        "1\0\r\n",
+        "\r\n",
+        "g\r\n",
+        "-1\r\n",
+        "+1\r\n",
+        "0x1\r\nx",
+        " 1\r\nx",
+        "1 \r\nx",
+        "1\nx",
+        "1\r\rx",
+        "1\rx",
+        "1\r\nxy",
+        "1\r\nx\n",
+        "1\r\nx\r\r",
+        "1\r\nx\rx",
+        ";a\r\n",
+        "1;a\nx",
+        "1;a\x01\r\nx",
+        "1 a\r\nx",
+        "1;a\r\rx",
+        "1;a\x7f\r\n",
+        "1\r\nx\r\n\r\n",
+        "00000000000000001\r\n",
+        "8000000000000000\r\n",
+        "fffffffffffffffff\r\n",
+        "ffffffffffffffff\r\n",
+        "1\0\r\n",
     };
 
     for (size_t i = 0; i < ARRAY_LEN(bodies); i++) {

@@ -77,7 +77,8 @@ static void interim_responses_are_told_before_the_final_one(void **state)
 {
     world_connect();
     open_get();
-    raw_send("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n");
+    raw_send(
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n");
     assert_int_equal(w.told.interims, 2);
     assert_int_equal(w.interim.status, 103);
     assert_int_equal(w.told.heads, 1);

@@ -69,7 +69,7 @@ static void add(struct fields *fields, const char *name, const char *value)
 static unsigned count(const struct fields *fields)
 {
     unsigned n = 0;
-    FIELDS_FOR_EACH(field, fields) {
+    FIELDS_FOR_EACH (field, fields) {
         n++;
     }
     return n;

@@ -222,7 +222,9 @@ static void who_leaves_early_resets_the_other(void **state)
 
 static void a_client_may_leave_before_the_server_is_born(void **state)
 {
-    struct message m = { .version = HTTP_1_1, .method_name = SLICE("GET"), .path = SLICE("/"), .body_length = BODY_NONE };
+    struct message m = {
+        .version = HTTP_1_1, .method_name = SLICE("GET"), .path = SLICE("/"), .body_length = BODY_NONE
+    };
 
     assert_int_equal(stream_send_head(client.stream, &m, true), 0);
     stream_reset(client.stream, ERR_CANCELLED);

@@ -17,7 +17,8 @@ static void methods_are_known_by_their_exact_name(void **state)
     assert_int_equal(method_from(SLICE("GETX")), METHOD_OTHER);
     assert_int_equal(method_from(SLICE("")), METHOD_OTHER);
     assert_true(method_is_idempotent(METHOD_PUT) && method_is_idempotent(METHOD_GET) && !method_is_safe(METHOD_PUT));
-    assert_false(method_is_idempotent(METHOD_POST) || method_is_idempotent(METHOD_OTHER) || method_is_idempotent(METHOD_PATCH));
+    assert_false(method_is_idempotent(METHOD_POST) || method_is_idempotent(METHOD_OTHER) ||
+                 method_is_idempotent(METHOD_PATCH));
 }
 
 static void statuses_say_whether_a_body_may_follow(void **state)

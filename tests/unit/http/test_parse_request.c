@@ -67,7 +67,9 @@ static void refused_heads_say_why(void **state)
         { "GET / HTTP/1.1\r\n" H ": b\r\n\r\n", ERR_BAD_FIELD },
         { "GET / HTTP/1.1\r\n" H "A\r\n\r\n", ERR_BAD_FIELD },
         { "GET / HTTP/1.1\r\n" H "A(: b\r\n\r\n", ERR_BAD_FIELD },
-        { "GET / HTTP/1.1\r\n" H "A: b\x01" "c\r\n\r\n", ERR_BAD_FIELD },
+        { "GET / HTTP/1.1\r\n" H "A: b\x01"
+          "c\r\n\r\n",
+          ERR_BAD_FIELD },
         { "GET / HTTP/1.1\r\n" H "A: b\x7f\r\n\r\n", ERR_BAD_FIELD },
         { "GET / HTTP/1.1\r\n" H "A: b\r\n c\r\n\r\n", ERR_OBS_FOLD },
         { "GET / HTTP/1.1\r\n" H "A: b\r\n\tc\r\n\r\n", ERR_OBS_FOLD },
@@ -76,7 +78,8 @@ static void refused_heads_say_why(void **state)
         { "GET / HTTP/1.1\r\n" H "A: b\rc\r\n\r\n", ERR_BAD_LINE_END },
         { "GET / HTTP/1.1\r\n" H "A: b\r\r\n\r\n", ERR_BAD_LINE_END },
         { "GET / HTTP/1.1\r\n" H "A: b\r\n\n", ERR_BAD_LINE_END },
-        { "GET / HTTP/1.1\r\n" H "a:\r\nb:\r\nc:\r\nd:\r\ne:\r\nf:\r\ng:\r\nh:\r\ni:\r\nj:\r\n\r\n", ERR_HEAD_TOO_LARGE },
+        { "GET / HTTP/1.1\r\n" H "a:\r\nb:\r\nc:\r\nd:\r\ne:\r\nf:\r\ng:\r\nh:\r\ni:\r\nj:\r\n\r\n",
+          ERR_HEAD_TOO_LARGE },
         /* Host */
         { "GET / HTTP/1.1\r\n\r\n", ERR_BAD_HOST },
         { "GET / HTTP/1.1\r\n" H H "\r\n", ERR_BAD_HOST },
@@ -102,12 +105,15 @@ static void refused_heads_say_why(void **state)
         { "POST / HTTP/1.1\r\n" H "Content-Length: 00000000000000000005\r\n\r\n", ERR_BAD_CONTENT_LENGTH },
         { "POST / HTTP/1.1\r\n" H "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", ERR_LENGTH_AND_CHUNKED },
         { "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n", ERR_LENGTH_AND_CHUNKED },
-        { "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", ERR_BAD_TRANSFER_ENCODING },
+        { "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+          ERR_BAD_TRANSFER_ENCODING },
         { "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked, chunked\r\n\r\n", ERR_BAD_TRANSFER_ENCODING },
         { "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked, gzip\r\n\r\n", ERR_BAD_TRANSFER_ENCODING },
         { "POST / HTTP/1.1\r\n" H "Transfer-Encoding: identity\r\n\r\n", ERR_BAD_TRANSFER_ENCODING },
         { "POST / HTTP/1.1\r\n" H "Transfer-Encoding: xchunked\r\n\r\n", ERR_BAD_TRANSFER_ENCODING },
-        { "POST / HTTP/1.1\r\n" H "Transfer-Encoding: \x0b" "chunked\r\n\r\n", ERR_BAD_FIELD },
+        { "POST / HTTP/1.1\r\n" H "Transfer-Encoding: \x0b"
+          "chunked\r\n\r\n",
+          ERR_BAD_FIELD },
         { "POST / HTTP/1.1\r\n" H "Transfer-Encoding: \"chunked\"\r\n\r\n", ERR_BAD_TRANSFER_ENCODING },
         { "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked;a=b\r\n\r\n", ERR_BAD_TRANSFER_ENCODING },
         { "POST / HTTP/1.1\r\n" H "Transfer-Encoding:\r\n\r\n", ERR_BAD_TRANSFER_ENCODING },
@@ -119,6 +125,9 @@ static void refused_heads_say_why(void **state)
         { "POST / HTTP/1.1\r\n" H "Connection: close, transfer-encoding\r\n\r\n", ERR_BAD_FIELD },
         { "GET / HTTP/1.1\r\n" H "Connection: host\r\n\r\n", ERR_BAD_FIELD },
         { "GET / HTTP/1.1\r\n" H "Connection: a b\r\n\r\n", ERR_BAD_FIELD },
+        { "GET / HTTP/1.1\r\n" H
+          "Connection: a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q,r,s,t,u,v,w,x,y,z,a,b,c,d,e,f,g\r\n\r\n",
+          ERR_BAD_FIELD },
         { "POST / HTTP/1.1\r\n" H "Expect: 200-ok\r\n\r\n", ERR_BAD_EXPECT },
         /* not a head at all */
         { "", ERR_BAD_LINE_END },
@@ -158,7 +167,8 @@ static void what_was_understood_is_told_with_the_error(void **state)
 
 static void an_origin_form_is_taken_apart(void **state)
 {
-    assert_int_equal(parse("GET /a/b%20c?d=e&f HTTP/1.1\r\nHost: Example.com:8080\r\nX-A:  b c \t\r\nEmpty:\r\n\r\n"), 0);
+    assert_int_equal(parse("GET /a/b%20c?d=e&f HTTP/1.1\r\nHost: Example.com:8080\r\nX-A:  b c \t\r\nEmpty:\r\n\r\n"),
+                     0);
     assert_int_equal(parsed.message->version, HTTP_1_1);
     assert_int_equal(parsed.message->target_form, TARGET_ORIGIN);
     assert_slice(parsed.message->method_name, "GET");
@@ -232,11 +242,12 @@ static void bodies_are_framed_by_length_or_chunks(void **state)
 
 static void what_belongs_to_the_connection_is_taken_out(void **state)
 {
-    assert_int_equal(parse("GET / HTTP/1.1\r\n" H "Connection: x-a, close\r\nX-A: 1\r\nKeep-Alive: 5\r\nTE: trailers, x\r\n"
+    assert_int_equal(parse("GET / HTTP/1.1\r\n" H
+                           "Connection: x-a, close\r\nX-A: 1\r\nKeep-Alive: 5\r\nTE: trailers, x\r\n"
                            "Proxy-Connection: keep-alive\r\nX-B: 2\r\nx-a: 3\r\nHTTP2-Settings: x\r\n\r\n"),
                      0);
     unsigned left = 0;
-    FIELDS_FOR_EACH(field, &parsed.message->fields) {
+    FIELDS_FOR_EACH (field, &parsed.message->fields) {
         assert_slice(field->name, "X-B");
         left++;
     }
@@ -287,7 +298,9 @@ static void expectations_and_upgrades_are_told(void **state)
 
 static void an_upgrade_to_cleartext_http2_is_ignored(void **state)
 {
-    assert_int_equal(parse("GET / HTTP/1.1\r\n" H "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMA\r\n\r\n"), 0);
+    assert_int_equal(parse("GET / HTTP/1.1\r\n" H
+                           "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMA\r\n\r\n"),
+                     0);
     assert_false(parsed.wants_upgrade);
     assert_int_equal(parsed.message->upgrade.len, 0);
     assert_int_equal(parse("GET / HTTP/1.1\r\n" H "Connection: Upgrade\r\nUpgrade: websocket, H2C\r\n\r\n"), 0);

@@ -111,11 +111,12 @@ static void content_length_stays_as_metadata_where_there_is_no_body(void **state
 
 static void hop_by_hop_fields_end_here(void **state)
 {
-    assert_int_equal(parse("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nKeep-Alive: timeout=5\r\nConnection: keep-alive, x-y\r\n"
-                           "X-Y: 1\r\nX-Z: 2\r\nUpgrade: h2,h2c\r\n\r\n"),
-                     0);
+    assert_int_equal(
+        parse("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nKeep-Alive: timeout=5\r\nConnection: keep-alive, x-y\r\n"
+              "X-Y: 1\r\nX-Z: 2\r\nUpgrade: h2,h2c\r\n\r\n"),
+        0);
     unsigned left = 0;
-    FIELDS_FOR_EACH(field, &parsed.message->fields) {
+    FIELDS_FOR_EACH (field, &parsed.message->fields) {
         assert_slice(field->name, "X-Z");
         left++;
     }
@@ -128,7 +129,8 @@ static void an_upgrade_is_told(void **state)
     assert_int_equal(parse("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"), 0);
     assert_true(parsed.wants_upgrade);
     assert_slice(parsed.message->upgrade, "websocket");
-    assert_int_equal(parse("HTTP/1.1 426 Upgrade Required\r\nUpgrade: x/2\r\nConnection: Upgrade\r\nContent-Length: 0\r\n\r\n"), 0);
+    assert_int_equal(
+        parse("HTTP/1.1 426 Upgrade Required\r\nUpgrade: x/2\r\nConnection: Upgrade\r\nContent-Length: 0\r\n\r\n"), 0);
     assert_false(parsed.wants_upgrade);
     assert_slice(parsed.message->upgrade, "x/2");
 }

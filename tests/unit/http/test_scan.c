@@ -30,7 +30,10 @@ static void the_end_is_found_behind_any_number_of_bytes(void **state)
 static void any_split_gives_the_same_end(void **state)
 {
     const char *texts[] = { "GET / HTTP/1.1\r\nHost: x\r\nA-Long-Name-Of-A-Field: and its value\r\n\r\nbody\r\n\r\n",
-                            "GET / HTTP/1.1\nHost: x\r\n\r\n", "a\r\n\n", "\n", "a\r\nb\r\nc\rd\r\n\r\n",
+                            "GET / HTTP/1.1\nHost: x\r\n\r\n",
+                            "a\r\n\n",
+                            "\n",
+                            "a\r\nb\r\nc\rd\r\n\r\n",
                             "\r\n" };
 
     for (size_t i = 0; i < ARRAY_LEN(texts); i++) {

@@ -1,6 +1,6 @@
 /*
- * Bodies that stay in the kernel: spliced in from one side, out to the other, in the right order and to the last byte; and whatever makes
- * that impossible falls back to copying.
+ * Bodies that stay in the kernel: spliced in from one side, out to the other, in the right order and to the last byte;
+ * and whatever makes that impossible falls back to copying.
  */
 #include "world.h"
 

@@ -1,6 +1,7 @@
 /*
- * Any split of what a client sends gives the same requests, bodies and errors: each stream of bytes is sent whole, cut in two at every place, and byte by
- * byte, to a connection whose user answers each request, and what that user saw is compared.
+ * Any split of what a client sends gives the same requests, bodies and errors: each stream of bytes is sent whole, cut
+ * in two at every place, and byte by byte, to a connection whose user answers each request, and what that user saw is
+ * compared.
  */
 #include "world.h"
 
@@ -52,7 +53,7 @@ static void serve_all(struct seen *seen)
             note_text(seen, "[");
             note_text(seen, w.told.request_err ? err_info(w.told.request_err)->word : "");
             note(seen, w.stream->head->path.at, w.stream->head->path.len);
-            FIELDS_FOR_EACH(field, &w.stream->head->fields) {
+            FIELDS_FOR_EACH (field, &w.stream->head->fields) {
                 note(seen, field->value.at, field->value.len);
             }
             note_text(seen, ":");
@@ -125,7 +126,8 @@ static void every_split_shows_the_same(void **state)
         for (size_t split = 0; split <= len; split++) {
             run(&parts, streams[i], split, 0);
             if (parts.len != whole.len || memcmp(parts.text, whole.text, whole.len) != 0)
-                fail_msg("split at %zu: %.*s instead of %.*s", split, (int)parts.len, parts.text, (int)whole.len, whole.text);
+                fail_msg("split at %zu: %.*s instead of %.*s", split, (int)parts.len, parts.text, (int)whole.len,
+                         whole.text);
         }
         run(&parts, streams[i], 0, 1);
         assert_int_equal(parts.len, whole.len);

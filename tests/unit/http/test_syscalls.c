@@ -1,4 +1,5 @@
-/* What a request costs in steady state: one read and one write a side, and nothing else. An idle connection holds nothing. */
+/* What a request costs in steady state: one read and one write a side, and nothing else. An idle connection holds
+ * nothing. */
 #include "world.h"
 
 #include <unistd.h>

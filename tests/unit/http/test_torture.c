@@ -1,6 +1,6 @@
 /*
- * Scenarios of both roles run again and again with their n-th fallible call (allocation, socket, send, splice ...) failing, for each n: no crash, no leak, nothing
- * left, and what the peer takes for complete is what was sent.
+ * Scenarios of both roles run again and again with their n-th fallible call (allocation, socket, send, splice ...)
+ * failing, for each n: no crash, no leak, nothing left, and what the peer takes for complete is what was sent.
  */
 #include "world.h"
 
@@ -133,7 +133,8 @@ static void client_scenario(void)
         if (stream_send_head(w.stream, request("POST", "/", 20000), false) < 0)
             stream_reset(w.stream, ERR_MEMORY);
     }
-    for (int turn = 0; turn < TURNS_MAX && w.stream && w.stream->in.end == PIPE_OPEN && w.told.resets == 0 && w.conn; turn++) {
+    for (int turn = 0; turn < TURNS_MAX && w.stream && w.stream->in.end == PIPE_OPEN && w.told.resets == 0 && w.conn;
+         turn++) {
         user_turn(false);
         loop_turn(&w.loop, 1);
         if (!w.stream->unsent)

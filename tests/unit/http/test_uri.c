@@ -126,16 +126,21 @@ static void authorities_are_taken_apart(void **state)
         const char *text, *host; /* NULL: refused */
         unsigned port;
     } authorities[] = {
-        { "a", "a", 0 },          { "a.example:80", "a.example", 80 }, { "a:", "a", 0 },
-        { "127.0.0.1:1", "127.0.0.1", 1 }, { "[::1]", "[::1]", 0 },    { "[::1]:65535", "[::1]", 65535 },
-        { "a_b~c", "a_b~c", 0 },  { "%61", "%61", 0 },                 { "", NULL, 0 },
-        { ":80", NULL, 0 },       { "a:0", NULL, 0 },                  { "a:65536", NULL, 0 },
-        { "a:000080", NULL, 0 },  { "a:8o", NULL, 0 },                 { "a:80:80", NULL, 0 },
-        { "u@a", NULL, 0 },       { "a/b", NULL, 0 },                  { "a?b", NULL, 0 },
-        { "a b", NULL, 0 },       { "[a]", NULL, 0 },                  { "[1.2.3.4]", NULL, 0 },
-        { "[::1", NULL, 0 },      { "[::1]x", NULL, 0 },               { "[fe80::1%1]", NULL, 0 },
-        { "[]", NULL, 0 },        { "[[::1]]", NULL, 0 },              { "%zz", NULL, 0 },
-        { "%00", NULL, 0 },       { "a\\b", NULL, 0 },                 { "\xc3\xa9", NULL, 0 },
+        { "a", "a", 0 },          { "a.example:80", "a.example", 80 },
+        { "a:", "a", 0 },         { "127.0.0.1:1", "127.0.0.1", 1 },
+        { "[::1]", "[::1]", 0 },  { "[::1]:65535", "[::1]", 65535 },
+        { "a_b~c", "a_b~c", 0 },  { "%61", "%61", 0 },
+        { "", NULL, 0 },          { ":80", NULL, 0 },
+        { "a:0", NULL, 0 },       { "a:65536", NULL, 0 },
+        { "a:000080", NULL, 0 },  { "a:8o", NULL, 0 },
+        { "a:80:80", NULL, 0 },   { "u@a", NULL, 0 },
+        { "a/b", NULL, 0 },       { "a?b", NULL, 0 },
+        { "a b", NULL, 0 },       { "[a]", NULL, 0 },
+        { "[1.2.3.4]", NULL, 0 }, { "[::1", NULL, 0 },
+        { "[::1]x", NULL, 0 },    { "[fe80::1%1]", NULL, 0 },
+        { "[]", NULL, 0 },        { "[[::1]]", NULL, 0 },
+        { "%zz", NULL, 0 },       { "%00", NULL, 0 },
+        { "a\\b", NULL, 0 },      { "\xc3\xa9", NULL, 0 },
     };
 
     for (size_t i = 0; i < ARRAY_LEN(authorities); i++) {

@@ -99,13 +99,15 @@ static void responses_are_written(void **state)
     assert_written("HTTP/1.1 299 So what\r\ndate: then\r\nTransfer-Encoding: chunked\r\n\r\n");
     framing = (struct h1_framing){ .content_length = INT64_MAX, .close = true };
     assert_int_equal(h1_write_response(&out, &m, &framing, SLICE_EMPTY), 0);
-    assert_written("HTTP/1.1 299 So what\r\ndate: then\r\nContent-Length: 9223372036854775807\r\nConnection: close\r\n\r\n");
+    assert_written(
+        "HTTP/1.1 299 So what\r\ndate: then\r\nContent-Length: 9223372036854775807\r\nConnection: close\r\n\r\n");
 }
 
 static void framing_fields_of_the_message_are_never_written(void **state)
 {
-    static const char *const names[] = { "Content-Length", "Transfer-Encoding", "Connection", "Keep-Alive", "Host",
-                                         "Proxy-Connection", "Upgrade", "TE", "Expect", "HTTP2-Settings" };
+    static const char *const names[] = { "Content-Length", "Transfer-Encoding", "Connection", "Keep-Alive",
+                                         "Host",           "Proxy-Connection",  "Upgrade",    "TE",
+                                         "Expect",         "HTTP2-Settings" };
     struct message m = get_request();
     struct h1_framing framing = { .content_length = -1 };
 
@@ -163,7 +165,8 @@ static void heads_larger_than_a_chunk_are_written_whole(void **state)
         add(&m, "X-Large", value);
     assert_int_equal(h1_write_response(&out, &m, &framing, SLICE("d")), 0);
     size_t len = take_written();
-    assert_int_equal(len, 17 + 20 * (strlen("X-Large: \r\n") + sizeof(value) - 1) + strlen("Date: d\r\nContent-Length: 0\r\n\r\n"));
+    assert_int_equal(len, 17 + 20 * (strlen("X-Large: \r\n") + sizeof(value) - 1) +
+                              strlen("Date: d\r\nContent-Length: 0\r\n\r\n"));
     const char *end = "v\r\nDate: d\r\nContent-Length: 0\r\n\r\n";
     assert_string_equal(text + len - strlen(end), end);
 }

@@ -1,6 +1,6 @@
 /*
- * A loop, a connection under test, and a raw socket at its other end, all in one thread on the real loopback.  The test plays both the peer, on
- * `raw`, and the user of the stream: events are counted, ops are called between turns.
+ * A loop, a connection under test, and a raw socket at its other end, all in one thread on the real loopback.  The test
+ * plays both the peer, on `raw`, and the user of the stream: events are counted, ops are called between turns.
  */
 #pragma once
 
@@ -33,13 +33,13 @@ struct world {
     struct stream *stream; /* the newest */
     struct told told;
     struct message interim; /* the last one */
-    int raw;               /* the peer's end; -1 when closed */
+    int raw;                /* the peer's end; -1 when closed */
     int listener;
     struct address address; /* the listener's */
-    char got[RAW_MAX];     /* what the peer has read */
+    char got[RAW_MAX];      /* what the peer has read */
     size_t got_len;
     bool got_end, got_reset;
-    struct pipe body;      /* to send from */
+    struct pipe body; /* to send from */
 };
 
 extern struct world w;
@@ -54,16 +54,16 @@ struct calls {
 };
 extern struct calls calls;
 
-void world_listen(void);  /* once; the others do it too */
-int world_accept(void);   /* the next connection to the listener */
-void world_serve(void);   /* w.conn in the server role, its client at w.raw */
-void world_serve_quietly(void); /* without turning the loop */
-void world_serve_or_not(void); /* w.conn stays NULL when there was an error */
+void world_listen(void);               /* once; the others do it too */
+int world_accept(void);                /* the next connection to the listener */
+void world_serve(void);                /* w.conn in the server role, its client at w.raw */
+void world_serve_quietly(void);        /* without turning the loop */
+void world_serve_or_not(void);         /* w.conn stays NULL when there was an error */
 struct arena *world_open_or_not(void); /* connects and opens; w.conn, w.stream stay NULL when there was an error */
-void world_connect(void); /* w.conn in the client role, its service at w.raw */
-void world_connecting(void); /* the same, not yet told that it is connected */
-void world_reconnect(void);  /* to the same address, whoever listens there now; no w.raw */
-void world_open(void);    /* a client stream in a new arena */
+void world_connect(void);              /* w.conn in the client role, its service at w.raw */
+void world_connecting(void);           /* the same, not yet told that it is connected */
+void world_reconnect(void);            /* to the same address, whoever listens there now; no w.raw */
+void world_open(void);                 /* a client stream in a new arena */
 void world_open_in(struct arena *arena);
 void world_hold_ready(void); /* w.conn's next event reaches its bits but not its handler */
 
@@ -101,5 +101,5 @@ struct message *request(const char *method, const char *path, int64_t body_lengt
 void reply(unsigned status, const char *body); /* head and body of known length */
 void send_text(const char *text);              /* into w.body and on */
 void end_body(void);
-void assert_in(const char *text);              /* takes what is in stream->in, which must be the text */
-void release_stream(void);                     /* and frees its arena */
+void assert_in(const char *text); /* takes what is in stream->in, which must be the text */
+void release_stream(void);        /* and frees its arena */
