@@ -1,0 +1,1 @@
+"""What the tests are made of: exact bytes on both sides of a real gateway."""
