@@ -148,7 +148,7 @@ static void proxy_on_wake(struct exchange *x, void *state)
         return;
     if ((events & ATTEMPT_HEAD) && !p->accepted)
         accept_response(p);
-    if (events & ATTEMPT_BODY)
+    if ((events & ATTEMPT_BODY) || ((events & ATTEMPT_RESET) && p->accepted)) /* a cut stands in the pipe as an end does */
         exchange_source_more(x);
     if ((events & ATTEMPT_RESET) && !p->accepted) {
         attempt_failed(p, p->try.stream->err);
