@@ -47,20 +47,30 @@ static struct upstream_conf *upstream_at(const struct snapshot *s, size_t index,
     return (struct upstream_conf *)entry->value;
 }
 
-static int build_upstreams(struct snapshot *s, const struct snapshot_context *context)
+/* What is built anew when it or the limits on its answers have changed; else the one in force goes on. */
+static struct upstream *make_upstream(const struct snapshot *s, const char *name, const struct upstream_conf *conf, const struct snapshot_context *context)
+{
+    struct upstream *upstream = upstream_new(name, conf, s->conf, context->cells);
+    if (upstream)
+        upstream_limit(upstream, &s->server.limits);
+    return upstream;
+}
+
+static int build_upstreams(struct snapshot *s, const struct conf_node *root, const struct snapshot_context *context)
 {
     const struct snapshot *previous = context->previous;
     size_t old_count = previous ? previous->upstream_count : 0;
     struct printed *old = sorted_copy(previous ? previous->upstreams : NULL, old_count);
     s->upstreams = mem_must((s->settings.upstreams.count + 1) * sizeof(*s->upstreams));
+    uint64_t limits = fingerprint_node(conf_get(root, "limits"));
     int rc = 0;
     for (size_t i = 0; i < s->settings.upstreams.count; i++) {
         const char *name;
         const struct conf_node *node;
         struct upstream_conf *conf = upstream_at(s, i, &name, &node);
-        uint64_t print = fingerprint_node(node) ^ hash_mix(hash_bytes(slice_from(name)));
+        uint64_t print = hash_mix(fingerprint_node(node) + limits) ^ hash_mix(hash_bytes(slice_from(name)));
         struct upstream *same = find_print(old, old_count, print);
-        struct upstream *upstream = same ? upstream_hold(same) : upstream_new(name, conf, s->conf, context->cells);
+        struct upstream *upstream = same ? upstream_hold(same) : make_upstream(s, name, conf, context);
         if (!upstream) {
             conf_error(s->conf, node, "upstream `%s` could not be built", name);
             rc = -1;
@@ -160,7 +170,6 @@ static void fill_server_settings(struct snapshot *s)
             .underscores_ok = l->underscores,
         },
         .forwarding = &s->settings.forwarding,
-        .router = s->router,
         .conf = s->conf,
     };
 }
@@ -173,7 +182,8 @@ struct snapshot *snapshot_build(struct conf *conf, const struct conf_node *root,
     s->refs = 1;
     s->conf = conf_hold(conf);
     s->settings = *settings;
-    int rc = build_upstreams(s, context);
+    fill_server_settings(s);
+    int rc = build_upstreams(s, root, context);
     if (build_plans(s, root, context) < 0)
         rc = -1;
     if (build_router(s, root) < 0) /* with plans missing too: the routes' own mistakes are told at once */
@@ -183,7 +193,7 @@ struct snapshot *snapshot_build(struct conf *conf, const struct conf_node *root,
         return NULL;
     }
     s->generation = ++generations;
-    fill_server_settings(s);
+    s->server.router = s->router;
     return s;
 }
 

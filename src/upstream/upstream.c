@@ -48,6 +48,16 @@ struct upstream *upstream_new(const char *name, const struct upstream_conf *conf
     return upstream;
 }
 
+void upstream_limit(struct upstream *upstream, const struct http_limits *limits)
+{
+    for (unsigned i = 0; i < upstream->workers; i++)
+        ENSURE(!upstream->attached[i]);
+    upstream->limits.head_bytes_max = limits->head_bytes_max;
+    upstream->limits.fields_max = limits->fields_max;
+    upstream->limits.body_room_bytes = limits->body_room_bytes;
+    upstream->limits.splice_bytes_min = limits->splice_bytes_min;
+}
+
 struct upstream *upstream_hold(struct upstream *upstream)
 {
     unsigned before = atomic_fetch_add_explicit(&upstream->refs, 1, memory_order_relaxed);
