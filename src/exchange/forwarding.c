@@ -81,22 +81,53 @@ static bool parse_hop(struct slice text, struct address *ret_address)
     return colon > 0 && address_parse_ip(slice_make(text.at, (size_t)colon), ret_address) == 0;
 }
 
-/* Walks the X-Forwarded-For elements from the right. Returns the text from the first believed hop on (the client included), empty when nothing is. */
-static struct slice believed_part(const struct forwarding_conf *conf, struct slice value, struct address *ret_client)
+enum { HOPS_MAX = 64 };
+
+/* Where the elements of a list begin; commas within quotes are text. More than HOPS_MAX are no way that anyone took: 0. */
+static unsigned split_hops(struct slice value, size_t starts[HOPS_MAX])
 {
-    size_t from = value.len, end = value.len;
-    while (end > 0) {
-        size_t begin = end;
-        while (begin > 0 && value.at[begin - 1] != ',')
-            begin--;
+    unsigned count = 1;
+    bool quoted = false;
+    starts[0] = 0;
+    for (size_t i = 0; i < value.len; i++) {
+        if (quoted && value.at[i] == '\\')
+            i++;
+        else if (value.at[i] == '"')
+            quoted = !quoted;
+        else if (value.at[i] == ',' && !quoted) {
+            if (count == HOPS_MAX)
+                return 0;
+            starts[count++] = i + 1;
+        }
+    }
+    return quoted ? 0 : count;
+}
+
+/* The node behind `for=` in an element of Forwarded; empty without one. */
+static struct slice forwarded_for(struct slice element)
+{
+    struct slice pair;
+    while ((pair = slice_cut(&element, ';')).at) {
+        pair = slice_trim(pair);
+        if (pair.len > 4 && slice_eq_nocase(slice_make(pair.at, 4), SLICE("for=")))
+            return slice_make(pair.at + 4, pair.len - 4);
+    }
+    return SLICE_EMPTY;
+}
+
+/* Walks the hops from the right. Returns the text from the last believed one on (the client's included), empty when none is. */
+static struct slice believed_part(const struct forwarding_conf *conf, enum field_id id, struct slice value, struct address *ret_client)
+{
+    size_t starts[HOPS_MAX], from = value.len, end = value.len;
+    for (unsigned i = split_hops(value, starts); i-- > 0; end = starts[i] - 1) {
+        struct slice element = slice_make(value.at + starts[i], end - starts[i]);
         struct address hop;
-        if (!parse_hop(slice_make(value.at + begin, end - begin), &hop))
+        if (!parse_hop(id == FIELD_FORWARDED ? forwarded_for(element) : element, &hop))
             break;
-        from = begin;
+        from = starts[i];
         *ret_client = hop;
-        if (!is_trusted(conf, &hop) || begin == 0)
+        if (i == 0 || !is_trusted(conf, &hop))
             break;
-        end = begin - 1;
     }
     return slice_trim(slice_make(value.at + from, value.len - from));
 }
@@ -136,20 +167,47 @@ static int join_lines(struct exchange *x, enum field_id id, struct slice *ret_va
     return 0;
 }
 
-static int read_trusted(struct exchange *x, const struct forwarding_conf *conf)
+/* Leaves of one list field what is believed. */
+static int read_hops(struct exchange *x, const struct forwarding_conf *conf, enum field_id id, struct address *ret_client)
 {
     struct slice hops;
-    struct address client = *x->down->peer;
-    int rc = join_lines(x, FIELD_X_FORWARDED_FOR, &hops);
+    int rc = join_lines(x, id, &hops);
+    if (rc < 0 || hops.len == 0)
+        return rc;
+    struct slice believed = believed_part(conf, id, hops, ret_client);
+    if (believed.len == 0)
+        fields_remove(&x->request->fields, id);
+    else
+        rc = fields_set_id(&x->request->fields, x->arena, id, believed);
+    return rc;
+}
+
+static bool same_host(struct address a, struct address b)
+{
+    if (a.family == b.family && a.family != AF_UNIX)
+        a.port = b.port;
+    return address_eq(&a, &b);
+}
+
+/*
+ * A peer writes one of the two fields and may pass the other through as a client sent it. Where they name different clients, X-Forwarded-For, which nearly everyone
+ * writes, is believed and the other dropped.
+ */
+static int read_trusted(struct exchange *x, const struct forwarding_conf *conf)
+{
+    struct fields *fields = &x->request->fields;
+    struct address client = *x->down->peer, other = client;
+    bool has_list = fields_find(fields, FIELD_X_FORWARDED_FOR) != NULL;
+    int rc = read_hops(x, conf, FIELD_X_FORWARDED_FOR, &client);
+    if (rc == 0)
+        rc = read_hops(x, conf, FIELD_FORWARDED, &other);
     if (rc < 0)
         return rc;
-    struct slice believed = believed_part(conf, hops, &client);
-    if (believed.len != hops.len) {
-        rc = believed.len ? fields_set_id(&x->request->fields, x->arena, FIELD_X_FORWARDED_FOR, believed) : 0;
-        if (!believed.len)
-            fields_remove(&x->request->fields, FIELD_X_FORWARDED_FOR);
-    }
-    return rc < 0 ? rc : set_client(x, &client);
+    if (!has_list)
+        client = other;
+    else if (fields_find(fields, FIELD_FORWARDED) && !same_host(client, other))
+        fields_remove(fields, FIELD_FORWARDED);
+    return set_client(x, &client);
 }
 
 int forwarding_apply(struct exchange *x, const struct forwarding_conf *conf)
