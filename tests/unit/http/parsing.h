@@ -15,10 +15,10 @@
 
 static struct memory memory;
 static struct arena *arena;
-[[gnu::unused]] static struct h1_head parsed;
-[[gnu::unused]] static const struct h1_rules rules = { .secure_scheme = "http",
-                                                       .target_bytes_max = 100,
-                                                       .fields_max = 10 };
+__attribute__((unused)) static struct h1_head parsed;
+__attribute__((unused)) static const struct h1_rules rules = { .secure_scheme = "http",
+                                                               .target_bytes_max = 100,
+                                                               .fields_max = 10 };
 
 static int parsing_set_up(void **state)
 {
