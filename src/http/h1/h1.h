@@ -26,8 +26,8 @@ struct h1_client_owner {
     void (*on_closed)(struct h1_conn *conn, void *owner);
 };
 
-/* Server role: takes the accepted descriptor. NULL (and the descriptor closed) without memory. `host`, `limits` outlive
- * it. */
+/* Server role: takes the accepted descriptor. NULL (and the descriptor closed) without memory. `host`, `limits` and
+ * `local` outlive it. */
 struct h1_conn *h1_serve(struct loop *loop, int fd, const struct address *peer, const struct address *local,
                          struct stream_host *host, const struct http_limits *limits);
 /* Ends idle connections: at once when nothing is in progress and `now` is set, else with the answer to the next

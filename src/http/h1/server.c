@@ -33,7 +33,7 @@ struct h1_conn *h1_serve(struct loop *loop, int fd, const struct address *peer, 
     }
     conn->server.host = host;
     conn->server.peer = *peer;
-    conn->server.local = *local;
+    conn->server.local = local;
     if (transport_accept(&conn->transport, loop, fd, local->family == AF_UNIX, server_on_ready) < 0) {
         conn_free(conn);
         return NULL;
@@ -139,7 +139,7 @@ static struct h1_stream *new_stream(struct h1_conn *conn)
     }
     conn_attach(conn, s, arena);
     s->peer = conn->server.peer;
-    s->local = conn->server.local;
+    s->local = *conn->server.local;
     s->base.ops = &h1_server_ops;
     s->base.local = &s->local;
     s->base.secure = conn->transport.ops != &transport_tcp;
