@@ -5,7 +5,7 @@
  *      message -> h1_write -> out pipe -> one sendmsg a turn
  *
  * A connection reads into the worker's scratch buffer and keeps one of its own only for a head that came in pieces or
- * for bytes behind a pipelined request; idle, it holds neither buffer nor stream: at most 255 bytes with its transport,
+ * for bytes behind a pipelined request; idle, it holds neither buffer nor stream: at most 232 bytes with its transport,
  * by static assertion.
  *
  * Owner: the connection frees itself (reclaim phase) after closing; one worker.
