@@ -123,6 +123,8 @@ static void accept_response(struct proxying *p)
     x->record.up_status = up->head->status;
     up->splice_in_ok = x->down->splices && exchange_body_passes(x, DIR_RESPONSE);
     exchange_respond(x, up->head, &up->in);
+    if (x->tunnel)
+        request_reopen(p);
 }
 
 static void check_alarms(struct proxying *p)

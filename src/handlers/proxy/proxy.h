@@ -85,6 +85,7 @@ void request_init(struct proxying *p);
 void request_done(struct proxying *p);
 void request_rewind(struct proxying *p); /* for the next try */
 void request_send(struct proxying *p);
+void request_reopen(struct proxying *p); /* the answer made a tunnel: bytes flow again */
 void request_await_response(struct proxying *p); /* all of it is out: the response's time begins */
 /* target.c: compiled when the configuration loads */
 int target_compile(struct conf *conf, const struct conf_node *node, const struct proxy_conf *settings, struct proxy *ret_proxy);

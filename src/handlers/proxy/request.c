@@ -57,6 +57,12 @@ void request_rewind(struct proxying *p)
         pipe_finish(&p->feed, p->x->body->trailers);
 }
 
+void request_reopen(struct proxying *p)
+{
+    p->body_end_taken = false;
+    give_up_replay(p);
+}
+
 void request_await_response(struct proxying *p)
 {
     struct exchange *x = p->x;
