@@ -68,7 +68,7 @@ static int judge_fields(struct arena *arena, enum method request_method, const s
                         struct h1_head *head)
 {
     struct message *message = head->message;
-    bool upgrades = h1_saw(facts, FIELD_UPGRADE) && facts->upgrade_listed;
+    bool upgrades = facts->upgrade.len > 0 && facts->upgrade_listed;
 
     if (message->status == 101 && (!upgrades || message->version == HTTP_1_0))
         return -ERR_UPSTREAM_BAD_HEAD;
