@@ -69,7 +69,8 @@ static void write_configuration(const struct proxy_arguments *a, struct json_out
     put_list(out, "targets", a->to, a->to_count);
     json_close(out, '}');
     json_close(out, '}');
-    json_put_raw(out, SLICE(",\"routes\":[{\"proxy\":{\"upstream\":\"services\"}}]"));
+    json_name(out, "routes");
+    json_put_raw(out, SLICE("[{\"proxy\":{\"upstream\":\"services\"}}]"));
     json_close(out, '}');
 }
 
@@ -82,6 +83,7 @@ static int run(int argc, char **argv)
     struct json_out out;
     json_out_init(&out, 0);
     write_configuration(&a, &out);
+    out.comma = false;
     json_put_raw(&out, SLICE("\0"));
     if (out.failed)
         return EXIT_FAULT;
