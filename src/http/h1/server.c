@@ -215,6 +215,8 @@ static void begin_request(struct h1_conn *conn, struct h1_stream *s, const struc
     if (progress)
         s->expects = false;
     host->on_request(host, &s->base, ERR_NONE);
+    if (conn->stream != s) /* it could not even be begun (memory) and was given back */
+        return;
     if (err) {
         server_body_failed(conn, (enum err) - err);
         return;
