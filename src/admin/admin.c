@@ -1,5 +1,6 @@
 /*
- * The admin listener's socket, its one plan and its server.  It is no part of a snapshot: a configuration that breaks everything else must not take it away.
+ * The admin listener's socket, its one plan and its server.  It is no part of a snapshot: a configuration that breaks
+ * everything else must not take it away.
  */
 #include "admin/admin.h"
 
@@ -80,7 +81,8 @@ static int serve(struct admin *admin, struct conf *conf, const struct address *a
     int rc = plan_attach(&admin->plan, &admin->gateway->control);
     const struct server_settings settings = { admin_limits, &admin->forwarding, router, conf };
     if (rc == 0)
-        rc = server_start(&admin->gateway->control, fd, address, &admin->gateway->admin_shared, &settings, &admin->server);
+        rc = server_start(&admin->gateway->control, fd, address, &admin->gateway->admin_shared, &settings,
+                          &admin->server);
     else
         sys->close(fd);
     router_drop(router);
@@ -91,7 +93,9 @@ struct admin *admin_open(struct gateway *gateway, const struct address *address)
 {
     char text[ADDRESS_TEXT_MAX];
     address_format(address, true, text);
-    const struct listen_options options = { .backlog = 64, .reuse_port = address->family != AF_UNIX, .unix_mode = 0600 };
+    const struct listen_options options = { .backlog = 64,
+                                            .reuse_port = address->family != AF_UNIX,
+                                            .unix_mode = 0600 };
     int fd;
     if (listen_open(address, &options, &fd) < 0) {
         log_error("admin", "cannot listen on %s: %s", text, strerror(errno));
@@ -106,7 +110,7 @@ struct admin *admin_open(struct gateway *gateway, const struct address *address)
     conf_free(conf);
     if (rc == 0)
         return admin;
-    log_error("admin", "cannot serve %s: %s", text, err_info((enum err)-rc)->title);
+    log_error("admin", "cannot serve %s: %s", text, err_info((enum err) - rc)->title);
     plan_drop(&admin->plan);
     return NULL;
 }

@@ -1,5 +1,6 @@
 /*
- * The admin listener: `/metrics`, `/healthz`, `/readyz`, served on the control thread's loop by the same codec and spine as everything else.
+ * The admin listener: `/metrics`, `/healthz`, `/readyz`, served on the control thread's loop by the same codec and
+ * spine as everything else.
  *
  * Owner: main; control thread.
  */

@@ -1,5 +1,6 @@
 /*
- * The admin paths.  Health is about the process (it answers, so it lives); readiness is about whether it should get traffic.
+ * The admin paths.  Health is about the process (it answers, so it lives); readiness is about whether it should get
+ * traffic.
  */
 #include "admin/handler_admin.h"
 
@@ -33,7 +34,8 @@ static void reply_metrics(struct exchange *x)
     metrics_write(out, openmetrics);
     fclose(out);
     reply(x, 200,
-          openmetrics ? SLICE("application/openmetrics-text; version=1.0.0; charset=utf-8") : SLICE("text/plain; version=0.0.4; charset=utf-8"),
+          openmetrics ? SLICE("application/openmetrics-text; version=1.0.0; charset=utf-8")
+                      : SLICE("text/plain; version=0.0.4; charset=utf-8"),
           slice_make(text, size));
     free(text);
 }

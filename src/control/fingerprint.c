@@ -1,5 +1,6 @@
 /*
- * Fingerprints of parts of a configuration: equal exactly when loading them gives equal things (up to a chance of 2^-64, with a key nobody outside knows).
+ * Fingerprints of parts of a configuration: equal exactly when loading them gives equal things (up to a chance of
+ * 2^-64, with a key nobody outside knows).
  */
 #include "base/hash.h"
 #include "control/snapshot.h"

@@ -66,7 +66,8 @@ static struct snapshot *load_snapshot(struct gateway *gateway, struct conf *conf
     return s;
 }
 
-static int open_access_log(struct gateway *gateway, const struct settings *settings, struct conf *conf, const struct conf_node *root)
+static int open_access_log(struct gateway *gateway, const struct settings *settings, struct conf *conf,
+                           const struct conf_node *root)
 {
     const char *why = NULL;
     if (!gateway->access_log) {
@@ -78,7 +79,8 @@ static int open_access_log(struct gateway *gateway, const struct settings *setti
     } else if (access_log_change(gateway->access_log, &settings->access_log, &why) == 0) {
         return 0;
     }
-    conf_error(conf, conf_get(root, "access_log"), "cannot write to %s: %s", settings->access_log.to, why ? why : "unknown error");
+    conf_error(conf, conf_get(root, "access_log"), "cannot write to %s: %s", settings->access_log.to,
+               why ? why : "unknown error");
     return -1;
 }
 
@@ -97,8 +99,9 @@ int gateway_load(struct gateway *gateway, const char *inherited)
     struct settings probe = { 0 };
     struct conf *first = conf_new(NULL);
     const struct conf_node *probed = NULL;
-    int rc = gateway->config_path ? settings_load(first, gateway->config_path, &probe, &probed)
-                                  : settings_load_text(first, "command line", slice_from(gateway->config_text), &probe, &probed);
+    int rc = gateway->config_path
+                 ? settings_load(first, gateway->config_path, &probe, &probed)
+                 : settings_load_text(first, "command line", slice_from(gateway->config_text), &probe, &probed);
     if (rc < 0) {
         probe.workers = 1; /* it will not start: the mistakes are found below */
         probe.limits.memory_bytes = 0;
@@ -143,7 +146,7 @@ int gateway_start(struct gateway *gateway)
     for (unsigned i = 0; i < gateway->worker_count; i++) {
         int rc = station_init(&gateway->stations[i], gateway, i);
         if (rc < 0) {
-            log_error("start", "worker %u cannot start: %s", i, err_info((enum err)-rc)->title);
+            log_error("start", "worker %u cannot start: %s", i, err_info((enum err) - rc)->title);
             gateway->worker_count = i;
             return -1;
         }
@@ -182,8 +185,8 @@ static void log_diagnostics(const struct conf *conf)
 {
     for (const struct conf_diagnostic *d = conf_diagnostics(conf); d; d = d->next)
         log_write(d->severity == CONF_ERROR ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING, "reload", "%s:%u:%u: %s%s%s",
-                  d->mark.file ? d->mark.file : "", d->mark.line, d->mark.column, d->path ? d->path : "", d->path && *d->path ? ": " : "",
-                  d->message);
+                  d->mark.file ? d->mark.file : "", d->mark.line, d->mark.column, d->path ? d->path : "",
+                  d->path && *d->path ? ": " : "", d->message);
 }
 
 int gateway_reload(struct gateway *gateway)
@@ -223,7 +226,8 @@ void gateway_applied(struct gateway *gateway, struct station *station, int rc)
 {
     ENSURE(gateway->applying > 0);
     if (rc < 0)
-        log_error("reload", "worker %u keeps the configuration before: %s", station->worker.index, err_info((enum err)-rc)->title);
+        log_error("reload", "worker %u keeps the configuration before: %s", station->worker.index,
+                  err_info((enum err) - rc)->title);
     if (--gateway->applying > 0)
         return;
     if (gateway->state == GATEWAY_STARTING)

@@ -1,16 +1,17 @@
 /*
- * The gateway: the whole running process but for its signals.  The control thread owns it: it loads, builds, publishes, resolves names and serves the admin listener on a loop of its own; workers are told by
- * letters.
+ * The gateway: the whole running process but for its signals.  The control thread owns it: it loads, builds, publishes,
+ * resolves names and serves the admin listener on a loop of its own; workers are told by letters.
  *
- *      gateway_init -> gateway_load (first) -> [privileges dropped] -> gateway_start -> loop -> gateway_drain -> gateway_done
+ *      gateway_init -> gateway_load (first) -> [privileges dropped] -> gateway_start -> loop -> gateway_drain ->
+ * gateway_done
  */
 #pragma once
 
 #include <stdatomic.h>
 #include <stdbool.h>
 
-#include "control/sockets.h"
 #include "control/snapshot.h"
+#include "control/sockets.h"
 #include "control/station.h"
 
 struct names;
@@ -18,7 +19,7 @@ struct names;
 enum gateway_state { GATEWAY_STARTING, GATEWAY_READY, GATEWAY_DRAINING };
 
 struct gateway {
-    struct worker control;       /* its loop is the control thread's; index = worker_count */
+    struct worker control; /* its loop is the control thread's; index = worker_count */
     struct station *stations;
     unsigned worker_count;
     struct serve_shared shared;       /* clients */
@@ -26,14 +27,14 @@ struct gateway {
     atomic_size_t memory_used;
     size_t memory_max;
     struct sockets sockets;
-    struct snapshot *current;    /* published last */
+    struct snapshot *current; /* published last */
     struct access_log *access_log;
     struct names *names;
-    struct timer names_timer;    /* at start */
+    struct timer names_timer; /* at start */
     uint64_t names_deadline_ms;
-    char *config_path;           /* NULL: `config_text` is the configuration */
+    char *config_path; /* NULL: `config_text` is the configuration */
     char *config_text;
-    unsigned applying;           /* stations that have not answered yet */
+    unsigned applying; /* stations that have not answered yet */
     enum gateway_state state;
     uint64_t reloads, reload_failures;
     uint64_t started_wall_ns, loaded_wall_ns;

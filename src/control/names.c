@@ -1,6 +1,6 @@
 /*
- * Following the names of targets.  One watch a name: a query, then a timer for its TTL, and so on.  Whenever a watch's addresses change, its upstream gets a set of all its targets anew, the
- * unchanged ones being the same objects.
+ * Following the names of targets.  One watch a name: a query, then a timer for its TTL, and so on.  Whenever a watch's
+ * addresses change, its upstream gets a set of all its targets anew, the unchanged ones being the same objects.
  */
 #include "control/names.h"
 
@@ -46,8 +46,8 @@ static bool is_listed(const struct target_slot *slots, uint32_t count, const str
     return false;
 }
 
-static uint32_t add_target(const struct followed *f, struct target_slot *slots, uint32_t count, const struct address *address,
-                           const char *host, int64_t weight)
+static uint32_t add_target(const struct followed *f, struct target_slot *slots, uint32_t count,
+                           const struct address *address, const char *host, int64_t weight)
 {
     char text[ADDRESS_TEXT_MAX], name[ADDRESS_TEXT_MAX + DNS_NAME_MAX + 16];
     if (is_listed(slots, count, address))
@@ -238,7 +238,8 @@ struct names *names_new(struct gateway *gateway, const struct resolver_conf *con
     int rc = resolver_new(&gateway->control.loop, &options, &names->resolver);
     if (rc == 0)
         return names;
-    log_error("names", "cannot resolve names: %s", rc == -ERR_BAD_TARGET ? "a server in `resolver` is no address" : err_info((enum err)-rc)->title);
+    log_error("names", "cannot resolve names: %s",
+              rc == -ERR_BAD_TARGET ? "a server in `resolver` is no address" : err_info((enum err) - rc)->title);
     mem_free(names);
     return NULL;
 }

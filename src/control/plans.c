@@ -1,5 +1,6 @@
 /*
- * Plans from routes.  A plan is freed on the control thread, whoever let it go last: its policies' and its handler's data are control's.
+ * Plans from routes.  A plan is freed on the control thread, whoever let it go last: its policies' and its handler's
+ * data are control's.
  */
 #include "control/plans.h"
 
@@ -142,7 +143,8 @@ static struct plan *plan_alloc(struct conf *conf, const struct snapshot_context 
 {
     /* On a cache line of its own: what a request needs of it stands in the first. */
     char *raw = mem_must(sizeof(struct built_plan) + PLAN_ALIGNMENT);
-    struct built_plan *built = (struct built_plan *)(((uintptr_t)raw + PLAN_ALIGNMENT - 1) & ~(uintptr_t)(PLAN_ALIGNMENT - 1));
+    struct built_plan *built =
+        (struct built_plan *)(((uintptr_t)raw + PLAN_ALIGNMENT - 1) & ~(uintptr_t)(PLAN_ALIGNMENT - 1));
     built->raw = raw;
     struct plan *plan = &built->plan;
     built->control = context->control;
@@ -157,8 +159,8 @@ static struct plan *plan_alloc(struct conf *conf, const struct snapshot_context 
     return plan;
 }
 
-struct plan *plan_build(const struct snapshot *snapshot, const struct route_conf *route, const struct conf_node *route_node,
-                        const struct snapshot_context *context)
+struct plan *plan_build(const struct snapshot *snapshot, const struct route_conf *route,
+                        const struct conf_node *route_node, const struct snapshot_context *context)
 {
     const struct settings *settings = &snapshot->settings;
     struct conf *conf = snapshot->conf;

@@ -6,5 +6,5 @@
 #include "control/snapshot.h"
 
 /* NULL after conf_error. `route_node` may be NULL for a route that stands in no file. */
-struct plan *plan_build(const struct snapshot *snapshot, const struct route_conf *route, const struct conf_node *route_node,
-                        const struct snapshot_context *context);
+struct plan *plan_build(const struct snapshot *snapshot, const struct route_conf *route,
+                        const struct conf_node *route_node, const struct snapshot_context *context);

@@ -61,7 +61,10 @@ void gateway_publish_targets(struct gateway *gateway, struct upstream *upstream,
     upstream_set_targets(upstream, target_set_hold(set));
     for (unsigned i = 0; i < gateway->worker_count; i++) {
         struct targets_letter *l = mem_must(sizeof(*l));
-        *l = (struct targets_letter){ .letter.deliver = deliver_targets, .upstream = upstream_hold(upstream), .set = target_set_hold(set), .worker = i };
+        *l = (struct targets_letter){ .letter.deliver = deliver_targets,
+                                      .upstream = upstream_hold(upstream),
+                                      .set = target_set_hold(set),
+                                      .worker = i };
         loop_post(&gateway->stations[i].worker.loop, &l->letter);
     }
     target_set_drop(set);

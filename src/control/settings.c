@@ -18,8 +18,9 @@ static int parse_listen_address(struct conf *conf, const struct conf_node *node,
     struct address *address = ret_value;
     if (node->kind == NODE_SCALAR && address_parse(node->text, address, &why) == 0)
         return 0; /* a unix path is in the node's text, which lives as long as the conf */
-    conf_error(conf, node, "expected an address such as `0.0.0.0:8080`, `[::]:8443`, `:80` or `unix:/run/maitred.sock`%s%s", why ? ": " : "",
-               why ? why : "");
+    conf_error(conf, node,
+               "expected an address such as `0.0.0.0:8080`, `[::]:8443`, `:80` or `unix:/run/maitred.sock`%s%s",
+               why ? ": " : "", why ? why : "");
     return -1;
 }
 
@@ -39,9 +40,10 @@ static int parse_unix_mode(struct conf *conf, const struct conf_node *node, void
     return 0;
 }
 
-#define ADDRESS_TYPE                                                                                                             \
+#define ADDRESS_TYPE                                                                                                   \
     {                                                                                                                  \
-        .kind = CONF_CUSTOM, .parse = parse_listen_address, .size = sizeof(struct address), .pattern = "IP:PORT, :PORT or unix:PATH"         \
+        .kind = CONF_CUSTOM, .parse = parse_listen_address, .size = sizeof(struct address),                            \
+        .pattern = "IP:PORT, :PORT or unix:PATH"                                                                       \
     }
 
 /* ---- listeners ---- */
@@ -49,10 +51,18 @@ static int parse_unix_mode(struct conf *conf, const struct conf_node *node, void
 static const struct conf_field listener_fields[] = {
     { "address", ADDRESS_TYPE, CONF_AT(listener_conf, address), CONF_REQUIRED, NULL,
       "Where to listen: an IP and a port, `:8080` for every address, or `unix:/run/maitred.sock`." },
-    { "backlog", { .kind = CONF_INT, .min = 1, .max = 65535 }, CONF_AT(listener_conf, backlog), 0, "4096",
+    { "backlog",
+      { .kind = CONF_INT, .min = 1, .max = 65535 },
+      CONF_AT(listener_conf, backlog),
+      0,
+      "4096",
       "Connections that the kernel may hold before they are accepted; the kernel caps it at `net.core.somaxconn`." },
-    { "mode", { .kind = CONF_CUSTOM, .parse = parse_unix_mode, .size = sizeof(int64_t), .pattern = "octal permissions" },
-      CONF_AT(listener_conf, unix_mode), 0, NULL, "Permissions of a unix socket." },
+    { "mode",
+      { .kind = CONF_CUSTOM, .parse = parse_unix_mode, .size = sizeof(int64_t), .pattern = "octal permissions" },
+      CONF_AT(listener_conf, unix_mode),
+      0,
+      NULL,
+      "Permissions of a unix socket." },
     CONF_END,
 };
 
@@ -69,28 +79,76 @@ const struct conf_type listener_type = { .kind = CONF_STRUCT, .structure = &list
 /* ---- limits ---- */
 
 static const struct conf_field limits_fields[] = {
-    { "connections", { .kind = CONF_INT, .min = 1, .max = 10000000 }, CONF_AT(limits_conf, connections), 0, "100000",
+    { "connections",
+      { .kind = CONF_INT, .min = 1, .max = 10000000 },
+      CONF_AT(limits_conf, connections),
+      0,
+      "100000",
       "Client connections in the whole process. At the limit accepting pauses: the kernel's backlog holds the rest." },
-    { "memory", { .kind = CONF_BYTES }, CONF_AT(limits_conf, memory_bytes), 0, "1GiB",
-      "What clients and services together can make the process hold. Above 80 % connections end with their answer, above 92 % requests are answered with 503. `0` is no limit." },
-    { "head", { .kind = CONF_BYTES, .min = 1024, .max = 1 << 20 }, CONF_AT(limits_conf, head_bytes), 0, "32KiB",
+    { "memory",
+      { .kind = CONF_BYTES },
+      CONF_AT(limits_conf, memory_bytes),
+      0,
+      "1GiB",
+      "What clients and services together can make the process hold. Above 80 % connections end with their answer, "
+      "above 92 % requests are answered with 503. `0` is no limit." },
+    { "head",
+      { .kind = CONF_BYTES, .min = 1024, .max = 1 << 20 },
+      CONF_AT(limits_conf, head_bytes),
+      0,
+      "32KiB",
       "Size of a request's line and header section (431 above it), and of a service's (502)." },
-    { "target", { .kind = CONF_BYTES, .min = 64, .max = 1 << 20 }, CONF_AT(limits_conf, target_bytes), 0, "8KiB",
+    { "target",
+      { .kind = CONF_BYTES, .min = 64, .max = 1 << 20 },
+      CONF_AT(limits_conf, target_bytes),
+      0,
+      "8KiB",
       "Length of a request target, path and query (414 above it)." },
-    { "fields", { .kind = CONF_INT, .min = 8, .max = FIELDS_MAX }, CONF_AT(limits_conf, fields), 0, "128",
+    { "fields",
+      { .kind = CONF_INT, .min = 8, .max = FIELDS_MAX },
+      CONF_AT(limits_conf, fields),
+      0,
+      "128",
       "Number of header fields in a head (431 above it, 502 for a service's)." },
-    { "body", { .kind = CONF_BYTES }, CONF_AT(limits_conf, body_bytes), 0, "0",
+    { "body",
+      { .kind = CONF_BYTES },
+      CONF_AT(limits_conf, body_bytes),
+      0,
+      "0",
       "Size of a request's body (413 above it). `0` is no limit: bodies are streamed and held only in part." },
-    { "body_buffer", { .kind = CONF_BYTES, .min = 16384, .max = 16 << 20 }, CONF_AT(limits_conf, body_buffer_bytes), 0, "64KiB",
+    { "body_buffer",
+      { .kind = CONF_BYTES, .min = 16384, .max = 16 << 20 },
+      CONF_AT(limits_conf, body_buffer_bytes),
+      0,
+      "64KiB",
       "What is held of one body, each way, before reading from its sender pauses." },
-    { "drain", { .kind = CONF_BYTES, .max = 64 << 20 }, CONF_AT(limits_conf, drain_bytes), 0, "256KiB",
-      "How much of a request body that nobody wants is read and dropped to keep the connection; a longer one closes it." },
-    { "requests_per_connection", { .kind = CONF_INT }, CONF_AT(limits_conf, requests_per_connection), 0, "0",
+    { "drain",
+      { .kind = CONF_BYTES, .max = 64 << 20 },
+      CONF_AT(limits_conf, drain_bytes),
+      0,
+      "256KiB",
+      "How much of a request body that nobody wants is read and dropped to keep the connection; a longer one closes "
+      "it." },
+    { "requests_per_connection",
+      { .kind = CONF_INT },
+      CONF_AT(limits_conf, requests_per_connection),
+      0,
+      "0",
       "Requests on one client connection before it is closed with an answer. `0` is no limit." },
-    { "splice", { .kind = CONF_BYTES, .max = 1 << 30 }, CONF_AT(limits_conf, splice_bytes), 0, "16KiB",
-      "Plaintext bodies of known length that no policy reads, with more than this left, never enter the process. `0` turns it off." },
-    { "underscores_in_names", { .kind = CONF_BOOL }, CONF_AT(limits_conf, underscores), 0, "false",
-      "Pass header fields with `_` in their name. They are dropped by default: many services read `X_Id` and `X-Id` as the same." },
+    { "splice",
+      { .kind = CONF_BYTES, .max = 1 << 30 },
+      CONF_AT(limits_conf, splice_bytes),
+      0,
+      "16KiB",
+      "Plaintext bodies of known length that no policy reads, with more than this left, never enter the process. `0` "
+      "turns it off." },
+    { "underscores_in_names",
+      { .kind = CONF_BOOL },
+      CONF_AT(limits_conf, underscores),
+      0,
+      "false",
+      "Pass header fields with `_` in their name. They are dropped by default: many services read `X_Id` and `X-Id` as "
+      "the same." },
     CONF_END,
 };
 
@@ -98,7 +156,8 @@ static void validate_limits(struct conf *conf, const struct conf_node *node, voi
 {
     const struct limits_conf *limits = value;
     if (limits->target_bytes > limits->head_bytes)
-        conf_error(conf, conf_get(node, "target"), "the target's limit is above the head's (`head`), which holds it: raise `head` or lower this");
+        conf_error(conf, conf_get(node, "target"),
+                   "the target's limit is above the head's (`head`), which holds it: raise `head` or lower this");
 }
 
 static const struct conf_struct limits_schema = {
@@ -112,19 +171,47 @@ static const struct conf_struct limits_schema = {
 /* ---- timeouts ---- */
 
 static const struct conf_field timeouts_fields[] = {
-    { "request_head", { .kind = CONF_DURATION, .min = 1, .max = 3600000 }, CONF_AT(timeouts_conf, request_head_ms), 0, "10s",
+    { "request_head",
+      { .kind = CONF_DURATION, .min = 1, .max = 3600000 },
+      CONF_AT(timeouts_conf, request_head_ms),
+      0,
+      "10s",
       "From a request's first byte to the end of its head (408)." },
-    { "request_body_idle", { .kind = CONF_DURATION, .min = 1, .max = 86400000 }, CONF_AT(timeouts_conf, body_idle_ms), 0, "30s",
+    { "request_body_idle",
+      { .kind = CONF_DURATION, .min = 1, .max = 86400000 },
+      CONF_AT(timeouts_conf, body_idle_ms),
+      0,
+      "30s",
       "Without a byte of a request's body while we wait for one (408)." },
-    { "send_idle", { .kind = CONF_DURATION, .min = 1, .max = 86400000 }, CONF_AT(timeouts_conf, send_idle_ms), 0, "60s",
+    { "send_idle",
+      { .kind = CONF_DURATION, .min = 1, .max = 86400000 },
+      CONF_AT(timeouts_conf, send_idle_ms),
+      0,
+      "60s",
       "Without a byte of the answer taken by a client that has some to take; the connection is then cut." },
-    { "keep_alive", { .kind = CONF_DURATION, .min = 1, .max = 86400000 }, CONF_AT(timeouts_conf, keep_alive_ms), 0, "65s",
+    { "keep_alive",
+      { .kind = CONF_DURATION, .min = 1, .max = 86400000 },
+      CONF_AT(timeouts_conf, keep_alive_ms),
+      0,
+      "65s",
       "A client's connection without a request." },
-    { "exchange", { .kind = CONF_DURATION, .max = 86400000 }, CONF_AT(timeouts_conf, exchange_ms), 0, "0",
+    { "exchange",
+      { .kind = CONF_DURATION, .max = 86400000 },
+      CONF_AT(timeouts_conf, exchange_ms),
+      0,
+      "0",
       "A request and its answer altogether (504); a tunnel (WebSocket) is exempt. `0` is no limit." },
-    { "linger", { .kind = CONF_DURATION, .min = 1, .max = 60000 }, CONF_AT(timeouts_conf, linger_ms), 0, "2s",
+    { "linger",
+      { .kind = CONF_DURATION, .min = 1, .max = 60000 },
+      CONF_AT(timeouts_conf, linger_ms),
+      0,
+      "2s",
       "After our end of a connection, for the client to take the last answer and close its own." },
-    { "drain", { .kind = CONF_DURATION, .max = 86400000 }, CONF_AT(timeouts_conf, drain_ms), 0, "30s",
+    { "drain",
+      { .kind = CONF_DURATION, .max = 86400000 },
+      CONF_AT(timeouts_conf, drain_ms),
+      0,
+      "30s",
       "On TERM and after an upgrade: for what is in progress to end, before it is cut." },
     CONF_END,
 };
@@ -140,17 +227,41 @@ static const struct conf_struct timeouts_schema = {
 const struct conf_type policy_choice_type = { .kind = CONF_UNION, .registry = &policy_registry };
 
 static const struct conf_field route_fields[] = {
-    { "name", { .kind = CONF_STRING }, CONF_AT(route_conf, name), CONF_NONEMPTY, NULL,
+    { "name",
+      { .kind = CONF_STRING },
+      CONF_AT(route_conf, name),
+      CONF_NONEMPTY,
+      NULL,
       "For logs and metrics. Left out, it is the pattern." },
-    { "match", { .kind = CONF_STRUCT, .structure = &match_schema, .flags = CONF_POINTER }, CONF_AT(route_conf, match), CONF_POINTER, NULL,
+    { "match",
+      { .kind = CONF_STRUCT, .structure = &match_schema, .flags = CONF_POINTER },
+      CONF_AT(route_conf, match),
+      CONF_POINTER,
+      NULL,
       "What a request must look like. Left out, every request does." },
-    { "policies", { .kind = CONF_LIST, .item = &policy_choice_type, .max = 24 }, CONF_AT(route_conf, policies), 0, NULL,
+    { "policies",
+      { .kind = CONF_LIST, .item = &policy_choice_type, .max = 24 },
+      CONF_AT(route_conf, policies),
+      0,
+      NULL,
       "Run in this order on the request, in reverse on the response." },
-    { "handler", { .kind = CONF_UNION, .registry = &handler_registry }, CONF_AT(route_conf, handler), CONF_INLINE | CONF_REQUIRED, NULL,
+    { "handler",
+      { .kind = CONF_UNION, .registry = &handler_registry },
+      CONF_AT(route_conf, handler),
+      CONF_INLINE | CONF_REQUIRED,
+      NULL,
       "Who answers." },
-    { "body_limit", { .kind = CONF_BYTES }, CONF_AT(route_conf, body_bytes), 0, NULL,
+    { "body_limit",
+      { .kind = CONF_BYTES },
+      CONF_AT(route_conf, body_bytes),
+      0,
+      NULL,
       "Size of a request's body on this route (413 above it), in place of `limits.body`." },
-    { "timeout", { .kind = CONF_DURATION, .max = 86400000 }, CONF_AT(route_conf, timeout_ms), 0, NULL,
+    { "timeout",
+      { .kind = CONF_DURATION, .max = 86400000 },
+      CONF_AT(route_conf, timeout_ms),
+      0,
+      NULL,
       "A request and its answer altogether on this route (504), in place of `timeouts.exchange`." },
     CONF_END,
 };
@@ -159,15 +270,17 @@ static const struct conf_struct route_schema = {
     .size = sizeof(struct route_conf),
     .fields = route_fields,
     .doc = "Which requests, through which policies, to which handler.",
-    .example = "routes:\n  - match: { path: \"/v2/users/{id}\", methods: [GET] }\n    policies:\n"
-               "      - headers: { response: { remove: [Server] } }\n    proxy: { upstream: users, path: \"/users/{id}\" }\n",
+    .example =
+        "routes:\n  - match: { path: \"/v2/users/{id}\", methods: [GET] }\n    policies:\n"
+        "      - headers: { response: { remove: [Server] } }\n    proxy: { upstream: users, path: \"/users/{id}\" }\n",
 };
 const struct conf_type route_type = { .kind = CONF_STRUCT, .structure = &route_schema };
 
 /* ---- the rest ---- */
 
 static const struct conf_field admin_fields[] = {
-    { "address", ADDRESS_TYPE, CONF_AT(admin_conf, address), CONF_REQUIRED, NULL, "A loopback address or a unix socket." },
+    { "address", ADDRESS_TYPE, CONF_AT(admin_conf, address), CONF_REQUIRED, NULL,
+      "A loopback address or a unix socket." },
     CONF_END,
 };
 
@@ -176,7 +289,8 @@ static void validate_admin(struct conf *conf, const struct conf_node *node, void
     const struct admin_conf *admin = value;
     if (admin->address.family != AF_UNIX && !address_is_loopback(&admin->address))
         conf_error(conf, conf_get(node, "address") ? conf_get(node, "address") : node,
-                   "the admin listener is for this machine alone: use a loopback address such as `127.0.0.1:9900`, or `unix:PATH`");
+                   "the admin listener is for this machine alone: use a loopback address such as `127.0.0.1:9900`, or "
+                   "`unix:PATH`");
 }
 
 static const struct conf_struct admin_schema = {
@@ -194,8 +308,9 @@ static int parse_name_server(struct conf *conf, const struct conf_node *node, vo
 {
     struct address address;
     const char *why = NULL;
-    bool fine = node->kind == NODE_SCALAR && (address_parse_ip(node->text, &address) == 0 ||
-                                              (address_parse(node->text, &address, &why) == 0 && address.family != AF_UNIX));
+    bool fine =
+        node->kind == NODE_SCALAR && (address_parse_ip(node->text, &address) == 0 ||
+                                      (address_parse(node->text, &address, &why) == 0 && address.family != AF_UNIX));
     if (!fine) {
         conf_error(conf, node, "expected a name server such as `10.0.0.53` or `127.0.0.1:5353`");
         return -1;
@@ -205,10 +320,17 @@ static int parse_name_server(struct conf *conf, const struct conf_node *node, vo
 }
 
 static const struct conf_type server_text = {
-    .kind = CONF_CUSTOM, .parse = parse_name_server, .size = sizeof(const char *), .pattern = "IP or IP:PORT",
+    .kind = CONF_CUSTOM,
+    .parse = parse_name_server,
+    .size = sizeof(const char *),
+    .pattern = "IP or IP:PORT",
 };
 static const struct conf_field resolver_fields[] = {
-    { "servers", { .kind = CONF_LIST, .item = &server_text, .max = 8 }, CONF_AT(resolver_conf, servers), CONF_LONE, NULL,
+    { "servers",
+      { .kind = CONF_LIST, .item = &server_text, .max = 8 },
+      CONF_AT(resolver_conf, servers),
+      CONF_LONE,
+      NULL,
       "Name servers, `IP` or `IP:PORT`. Left out, those of `/etc/resolv.conf`." },
     CONF_END,
 };
@@ -216,7 +338,8 @@ static const struct conf_struct resolver_schema = {
     .name = "resolver",
     .size = sizeof(struct resolver_conf),
     .fields = resolver_fields,
-    .doc = "How the names of targets are resolved. They are resolved again as their TTL says, and a name that stops resolving keeps its last addresses.",
+    .doc = "How the names of targets are resolved. They are resolved again as their TTL says, and a name that stops "
+           "resolving keeps its last addresses.",
 };
 
 static const struct conf_word log_levels[] = {
@@ -239,29 +362,84 @@ static int parse_workers(struct conf *conf, const struct conf_node *node, void *
 }
 
 static const struct conf_field settings_fields[] = {
-    { "workers", { .kind = CONF_CUSTOM, .parse = parse_workers, .size = sizeof(int64_t), .pattern = "`auto` or 1 to 256" },
-      CONF_AT(settings, workers), 0, "auto", "Worker threads. `auto` is one a core. A change takes effect with a restart or an upgrade." },
-    { "user", { .kind = CONF_STRING, .flags = CONF_NONEMPTY }, CONF_AT(settings, user), 0, "nobody",
+    { "workers",
+      { .kind = CONF_CUSTOM, .parse = parse_workers, .size = sizeof(int64_t), .pattern = "`auto` or 1 to 256" },
+      CONF_AT(settings, workers),
+      0,
+      "auto",
+      "Worker threads. `auto` is one a core. A change takes effect with a restart or an upgrade." },
+    { "user",
+      { .kind = CONF_STRING, .flags = CONF_NONEMPTY },
+      CONF_AT(settings, user),
+      0,
+      "nobody",
       "Whom the process becomes when it was started as root, once its sockets and logs are open." },
-    { "listeners", { .kind = CONF_LIST, .item = &listener_type, .max = 64 }, CONF_AT(settings, listeners), CONF_REQUIRED | CONF_NONEMPTY | CONF_LONE, NULL,
+    { "listeners",
+      { .kind = CONF_LIST, .item = &listener_type, .max = 64 },
+      CONF_AT(settings, listeners),
+      CONF_REQUIRED | CONF_NONEMPTY | CONF_LONE,
+      NULL,
       "Where clients connect." },
-    { "upstreams", { .kind = CONF_MAP, .item = &upstream_type, .names = "upstream", .flags = CONF_DECLARES }, CONF_AT(settings, upstreams), CONF_DECLARES, NULL,
+    { "upstreams",
+      { .kind = CONF_MAP, .item = &upstream_type, .names = "upstream", .flags = CONF_DECLARES },
+      CONF_AT(settings, upstreams),
+      CONF_DECLARES,
+      NULL,
       "Groups of targets, by name." },
-    { "policies", { .kind = CONF_LIST, .item = &policy_choice_type, .max = 8 }, CONF_AT(settings, policies), 0, NULL,
+    { "policies",
+      { .kind = CONF_LIST, .item = &policy_choice_type, .max = 8 },
+      CONF_AT(settings, policies),
+      0,
+      NULL,
       "On every route, before its own." },
-    { "routes", { .kind = CONF_LIST, .item = &route_type, .max = 100000 }, CONF_AT(settings, routes), CONF_REQUIRED | CONF_NONEMPTY, NULL,
+    { "routes",
+      { .kind = CONF_LIST, .item = &route_type, .max = 100000 },
+      CONF_AT(settings, routes),
+      CONF_REQUIRED | CONF_NONEMPTY,
+      NULL,
       "Which requests go where. The most specific match wins, whatever the order." },
-    { "admin", { .kind = CONF_STRUCT, .structure = &admin_schema, .flags = CONF_POINTER }, CONF_AT(settings, admin), CONF_POINTER, NULL,
+    { "admin",
+      { .kind = CONF_STRUCT, .structure = &admin_schema, .flags = CONF_POINTER },
+      CONF_AT(settings, admin),
+      CONF_POINTER,
+      NULL,
       "The admin listener. Left out, there is none." },
-    { "access_log", { .kind = CONF_STRUCT, .structure = &access_log_schema }, CONF_AT(settings, access_log), 0, NULL,
+    { "access_log",
+      { .kind = CONF_STRUCT, .structure = &access_log_schema },
+      CONF_AT(settings, access_log),
+      0,
+      NULL,
       "One line an exchange." },
-    { "log_level", { .kind = CONF_ENUM, .words = log_levels }, CONF_AT(settings, log_level), 0, "notice",
+    { "log_level",
+      { .kind = CONF_ENUM, .words = log_levels },
+      CONF_AT(settings, log_level),
+      0,
+      "notice",
       "What the error log (standard error) holds: this level and above." },
-    { "limits", { .kind = CONF_STRUCT, .structure = &limits_schema }, CONF_AT(settings, limits), 0, NULL, "How much may be spent." },
-    { "timeouts", { .kind = CONF_STRUCT, .structure = &timeouts_schema }, CONF_AT(settings, timeouts), 0, NULL, "How long clients are waited for." },
-    { "forwarding", { .kind = CONF_STRUCT, .structure = &forwarding_schema }, CONF_AT(settings, forwarding), 0, NULL,
+    { "limits",
+      { .kind = CONF_STRUCT, .structure = &limits_schema },
+      CONF_AT(settings, limits),
+      0,
+      NULL,
+      "How much may be spent." },
+    { "timeouts",
+      { .kind = CONF_STRUCT, .structure = &timeouts_schema },
+      CONF_AT(settings, timeouts),
+      0,
+      NULL,
+      "How long clients are waited for." },
+    { "forwarding",
+      { .kind = CONF_STRUCT, .structure = &forwarding_schema },
+      CONF_AT(settings, forwarding),
+      0,
+      NULL,
       "What services are told of the client." },
-    { "resolver", { .kind = CONF_STRUCT, .structure = &resolver_schema }, CONF_AT(settings, resolver), 0, NULL, "How names are resolved." },
+    { "resolver",
+      { .kind = CONF_STRUCT, .structure = &resolver_schema },
+      CONF_AT(settings, resolver),
+      0,
+      NULL,
+      "How names are resolved." },
     CONF_END,
 };
 
@@ -283,8 +461,9 @@ const struct conf_struct settings_schema = {
     .fields = settings_fields,
     .validate = validate_settings,
     .doc = "The whole configuration: YAML, of which JSON is a part.",
-    .example = "listeners: [ 0.0.0.0:8080 ]\nupstreams:\n  app: { targets: [ 10.0.0.1:9001, 10.0.0.2:9001 ] }\nroutes:\n"
-               "  - match: { prefix: / }\n    proxy: app\n",
+    .example =
+        "listeners: [ 0.0.0.0:8080 ]\nupstreams:\n  app: { targets: [ 10.0.0.1:9001, 10.0.0.2:9001 ] }\nroutes:\n"
+        "  - match: { prefix: / }\n    proxy: app\n",
 };
 
 static int load_tree(struct conf *conf, const struct conf_node *root, struct settings *ret_settings)

@@ -1,5 +1,6 @@
 /*
- * The whole configuration as C structs; the schema that loads it is the one that `maitred schema` and `maitred reference` print.
+ * The whole configuration as C structs; the schema that loads it is the one that `maitred schema` and `maitred
+ * reference` print.
  */
 #pragma once
 
@@ -9,14 +10,14 @@
 #include "observe/access_log.h"
 
 struct limits_conf {
-    int64_t connections;         /* of clients, in the process */
-    int64_t memory_bytes;        /* what clients and services can make us hold; 0 no limit */
+    int64_t connections;  /* of clients, in the process */
+    int64_t memory_bytes; /* what clients and services can make us hold; 0 no limit */
     int64_t head_bytes, target_bytes, fields;
-    int64_t body_bytes;          /* of a request; 0 no limit */
-    int64_t body_buffer_bytes;   /* held of one body, each way */
-    int64_t drain_bytes;         /* of an unread request body, before the connection is closed instead */
+    int64_t body_bytes;        /* of a request; 0 no limit */
+    int64_t body_buffer_bytes; /* held of one body, each way */
+    int64_t drain_bytes;       /* of an unread request body, before the connection is closed instead */
     int64_t requests_per_connection;
-    int64_t splice_bytes;        /* bodies with more than this left stay in the kernel; 0 never */
+    int64_t splice_bytes; /* bodies with more than this left stay in the kernel; 0 never */
     bool underscores;
 };
 
@@ -32,11 +33,11 @@ struct listener_conf {
 
 struct route_conf {
     const char *name;
-    void *match;                 /* struct match_conf, NULL: everything */
-    struct conf_list policies;   /* of struct conf_choice */
+    void *match;               /* struct match_conf, NULL: everything */
+    struct conf_list policies; /* of struct conf_choice */
     struct conf_choice handler;
-    int64_t body_bytes;          /* meant only when the file says so: see snapshot.c */
-    int64_t timeout_ms;          /* likewise */
+    int64_t body_bytes; /* meant only when the file says so: see snapshot.c */
+    int64_t timeout_ms; /* likewise */
 };
 
 struct admin_conf {
@@ -66,7 +67,8 @@ extern const struct conf_struct settings_schema;
 extern const struct conf_type upstream_type, listener_type, route_type, policy_choice_type;
 
 /* Parses, loads and resolves a file. `*ret_root` is its tree. 0, or -1 with the mistakes in the conf's diagnostics. */
-MUST_USE int settings_load(struct conf *conf, const char *path, struct settings *ret_settings, const struct conf_node **ret_root);
+MUST_USE int settings_load(struct conf *conf, const char *path, struct settings *ret_settings,
+                           const struct conf_node **ret_root);
 /* The same from text, under a name for messages. */
 MUST_USE int settings_load_text(struct conf *conf, const char *name, struct slice text, struct settings *ret_settings,
                                 const struct conf_node **ret_root);

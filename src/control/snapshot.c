@@ -1,6 +1,6 @@
 /*
- * Building a snapshot: upstreams, then plans that refer to them, then the router over the plans.  Every mistake in every part is reported; one is enough to keep the
- * snapshot in force.
+ * Building a snapshot: upstreams, then plans that refer to them, then the router over the plans.  Every mistake in
+ * every part is reported; one is enough to keep the snapshot in force.
  */
 #include "control/snapshot.h"
 
@@ -39,7 +39,8 @@ static void *find_print(const struct printed *sorted, size_t count, uint64_t pri
 
 /* ---- upstreams ---- */
 
-static struct upstream_conf *upstream_at(const struct snapshot *s, size_t index, const char **ret_name, const struct conf_node **ret_node)
+static struct upstream_conf *upstream_at(const struct snapshot *s, size_t index, const char **ret_name,
+                                         const struct conf_node **ret_node)
 {
     struct conf_entry *entry = conf_entry_at(&s->settings.upstreams, &upstream_type, index);
     *ret_name = entry->key;
@@ -48,7 +49,8 @@ static struct upstream_conf *upstream_at(const struct snapshot *s, size_t index,
 }
 
 /* What is built anew when it or the limits on its answers have changed; else the one in force goes on. */
-static struct upstream *make_upstream(const struct snapshot *s, const char *name, const struct upstream_conf *conf, const struct snapshot_context *context)
+static struct upstream *make_upstream(const struct snapshot *s, const char *name, const struct upstream_conf *conf,
+                                      const struct snapshot_context *context)
 {
     struct upstream *upstream = upstream_new(name, conf, s->conf, context->cells);
     if (upstream)
@@ -85,7 +87,8 @@ static int build_upstreams(struct snapshot *s, const struct conf_node *root, con
 
 /* ---- plans ---- */
 
-/* What a route refers to by name changes it as well: every scalar that is an upstream's name brings that upstream's print. */
+/* What a route refers to by name changes it as well: every scalar that is an upstream's name brings that upstream's
+ * print. */
 static uint64_t mix_references(const struct snapshot *s, const struct conf_node *node, uint64_t print)
 {
     if (node->kind != NODE_SCALAR) {

@@ -1,8 +1,8 @@
 /*
  * A snapshot: one configuration, compiled.  Immutable once built; counted by the workers it is in force on.
  *
- * Upstreams and plans carry a fingerprint of all that they were made from, and one that has not changed is taken over from the snapshot before, with its pools, its health and what workers have attached: a
- * reload costs what it changes.
+ * Upstreams and plans carry a fingerprint of all that they were made from, and one that has not changed is taken over
+ * from the snapshot before, with its pools, its health and what workers have attached: a reload costs what it changes.
  *
  * Owner: control; built and freed on the control thread.
  */

@@ -142,13 +142,15 @@ static int duplicate(int fd, int *ret_fd)
     return *ret_fd < 0 ? -ERR_SYSTEM : 0;
 }
 
-static int open_listener(struct sockets *sockets, const struct listener_conf *l, struct conf *conf, const struct conf_node *node,
-                         unsigned workers)
+static int open_listener(struct sockets *sockets, const struct listener_conf *l, struct conf *conf,
+                         const struct conf_node *node, unsigned workers)
 {
     bool is_unix = l->address.family == AF_UNIX;
     struct bound *b = add_bound(sockets, &l->address, workers);
     b->fresh = true;
-    const struct listen_options options = { .backlog = (int)l->backlog, .reuse_port = !is_unix, .unix_mode = (int)l->unix_mode };
+    const struct listen_options options = { .backlog = (int)l->backlog,
+                                            .reuse_port = !is_unix,
+                                            .unix_mode = (int)l->unix_mode };
     for (unsigned i = 0; i < workers; i++) {
         int rc = is_unix && i > 0 ? duplicate(b->fds[0], &b->fds[i]) : listen_open(&l->address, &options, &b->fds[i]);
         if (rc < 0) {
@@ -180,8 +182,8 @@ static void widen(struct bound *b, const struct listener_conf *l, unsigned worke
     }
 }
 
-int sockets_open(struct sockets *sockets, const struct settings *settings, struct conf *conf, const struct conf_node *root,
-                 unsigned workers)
+int sockets_open(struct sockets *sockets, const struct settings *settings, struct conf *conf,
+                 const struct conf_node *root, unsigned workers)
 {
     const struct listener_conf *listeners = settings->listeners.items;
     int rc = 0;

@@ -1,8 +1,10 @@
 /*
- * Listening sockets: which addresses are open, with which descriptors, and which were inherited from the process we take over from.
+ * Listening sockets: which addresses are open, with which descriptors, and which were inherited from the process we
+ * take over from.
  *
- * A TCP address has one SO_REUSEPORT socket a worker, so that the kernel spreads connections; a unix socket is one, shared.  Sockets are never closed by a change in the number of workers: descriptor i goes
- * to worker i modulo their number, since closing one would reset what is queued on it.
+ * A TCP address has one SO_REUSEPORT socket a worker, so that the kernel spreads connections; a unix socket is one,
+ * shared.  Sockets are never closed by a change in the number of workers: descriptor i goes to worker i modulo their
+ * number, since closing one would reset what is queued on it.
  */
 #pragma once
 
@@ -29,14 +31,18 @@ struct sockets {
     size_t path_count;
 };
 
-/* "address=fd,fd;address=fd": from the environment of a process that was started by an upgrade. 0 or -1 when it makes no sense. */
+/* "address=fd,fd;address=fd": from the environment of a process that was started by an upgrade. 0 or -1 when it makes
+ * no sense. */
 MUST_USE int sockets_inherit(struct sockets *sockets, const char *text);
-/* The same text, for the next process; the descriptors lose close-on-exec in the child (see upgrade). In a heap buffer. */
+/* The same text, for the next process; the descriptors lose close-on-exec in the child (see upgrade). In a heap buffer.
+ */
 char *sockets_text(const struct sockets *sockets);
-/* Opens what the settings list and is not open yet; on failure conf_error says which and why, and what was opened is closed again. */
-MUST_USE int sockets_open(struct sockets *sockets, const struct settings *settings, struct conf *conf, const struct conf_node *root,
-                          unsigned workers);
-/* The snapshot is in force: what was opened for it stays; what it no longer lists is forgotten (the workers close it). */
+/* Opens what the settings list and is not open yet; on failure conf_error says which and why, and what was opened is
+ * closed again. */
+MUST_USE int sockets_open(struct sockets *sockets, const struct settings *settings, struct conf *conf,
+                          const struct conf_node *root, unsigned workers);
+/* The snapshot is in force: what was opened for it stays; what it no longer lists is forgotten (the workers close it).
+ */
 void sockets_settle(struct sockets *sockets, const struct settings *settings);
 void sockets_abandon(struct sockets *sockets); /* it did not come into force: closes what was opened for it */
 struct bound *sockets_find(const struct sockets *sockets, const struct address *address);

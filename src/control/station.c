@@ -1,7 +1,8 @@
 /*
  * The worker's thread: applying snapshots and draining.
  *
- * Order when a snapshot comes: attach its plans, then give servers the new router, then retire the old plans, so that at every moment whatever a request can reach is attached.
+ * Order when a snapshot comes: attach its plans, then give servers the new router, then retire the old plans, so that
+ * at every moment whatever a request can reach is attached.
  */
 #include "control/station.h"
 
@@ -46,7 +47,8 @@ static void deliver_applied(struct letter *letter, struct loop *loop)
 
 static void report_applied(struct station *station, struct applied_letter *report, struct snapshot *retired, int rc)
 {
-    *report = (struct applied_letter){ .letter.deliver = deliver_applied, .station = station, .retired = retired, .rc = rc };
+    *report =
+        (struct applied_letter){ .letter.deliver = deliver_applied, .station = station, .retired = retired, .rc = rc };
     loop_post(&station->gateway->control.loop, &report->letter);
 }
 
@@ -111,9 +113,11 @@ static void start_post(struct station *station, const struct post *post, const s
     station->served = grown;
     struct served *s = &grown[station->served_count];
     s->post = *post;
-    int rc = server_start(&station->worker, post->fd, &post->address, &station->gateway->shared, &snapshot->server, &s->server);
+    int rc = server_start(&station->worker, post->fd, &post->address, &station->gateway->shared, &snapshot->server,
+                          &s->server);
     if (rc < 0)
-        log_error("listener", "worker %u cannot serve a listener: %s", station->worker.index, err_info((enum err)-rc)->title);
+        log_error("listener", "worker %u cannot serve a listener: %s", station->worker.index,
+                  err_info((enum err) - rc)->title);
     else
         station->served_count++;
 }
@@ -165,8 +169,7 @@ struct drain_letter {
 
 static void cut_all(struct station *station)
 {
-    LIST_FOR_EACH(link, &station->worker.exchanges)
-    {
+    LIST_FOR_EACH (link, &station->worker.exchanges) {
         exchange_cancel(container_of(link, struct exchange, link), ERR_DRAINING);
     }
     servers_close_all(&station->stopping);
@@ -195,7 +198,8 @@ static void deliver_drain(struct letter *letter, struct loop *loop)
         station->worker.draining = true;
         station->drain_deadline_ms = deadline;
         for (size_t i = 0; i < station->served_count; i++)
-            server_stop(station->served[i].server, l->how == DRAIN_HANDED ? STOP_HANDED : STOP_LISTENING, &station->stopping);
+            server_stop(station->served[i].server, l->how == DRAIN_HANDED ? STOP_HANDED : STOP_LISTENING,
+                        &station->stopping);
         station->served_count = 0;
     }
     station->drain_deadline_ms = MIN(station->drain_deadline_ms, deadline);

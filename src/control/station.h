@@ -1,10 +1,12 @@
 /*
- * A station is a worker thread's post: the worker, its thread, the servers it runs and the snapshot in force on it.  Control speaks to it by letters alone.
+ * A station is a worker thread's post: the worker, its thread, the servers it runs and the snapshot in force on it.
+ * Control speaks to it by letters alone.
  *
  *      station_apply   a new snapshot, and the listening sockets that came with it
  *      station_drain   no new connections; ends by itself when idle, or cuts what is left at the deadline
  *
- * Owner: the gateway (control thread); everything but the letters' queue belongs to the station's thread while that runs.
+ * Owner: the gateway (control thread); everything but the letters' queue belongs to the station's thread while that
+ * runs.
  */
 #pragma once
 
@@ -45,15 +47,15 @@ struct station {
 };
 
 enum drain_how {
-    DRAIN_STOP,    /* the process ends: idle connections are closed at once */
-    DRAIN_HANDED,  /* another process has the sockets: idle connections end with the answer to their next request */
+    DRAIN_STOP,   /* the process ends: idle connections are closed at once */
+    DRAIN_HANDED, /* another process has the sockets: idle connections end with the answer to their next request */
 };
 
 int station_init(struct station *station, struct gateway *gateway, unsigned index);
 /* Starts the thread, pinned to nothing. 0 or -ERR_SYSTEM. */
 int station_start(struct station *station);
-/* Control thread. Takes over a reference of the snapshot and the descriptors in `posts` (those of addresses that are served already are ignored; copied). Answers by
- * gateway_applied on the control thread. */
+/* Control thread. Takes over a reference of the snapshot and the descriptors in `posts` (those of addresses that are
+ * served already are ignored; copied). Answers by gateway_applied on the control thread. */
 void station_apply(struct station *station, struct snapshot *snapshot, const struct post *posts, size_t post_count);
 /* Control thread. */
 void station_drain(struct station *station, enum drain_how how, uint64_t limit_ms);

@@ -85,7 +85,16 @@ static void collect_workers(void *data, metric_emit *emit, void *ctx)
 
 /* ---- upstreams and their targets ---- */
 
-enum upstream_figure { FIGURE_CONNECTS, FIGURE_CONNECT_FAILURES, FIGURE_REUSED, FIGURE_STALE, FIGURE_IDLE, FIGURE_BUSY, FIGURE_ACTIVE, FIGURE_RETRIES };
+enum upstream_figure {
+    FIGURE_CONNECTS,
+    FIGURE_CONNECT_FAILURES,
+    FIGURE_REUSED,
+    FIGURE_STALE,
+    FIGURE_IDLE,
+    FIGURE_BUSY,
+    FIGURE_ACTIVE,
+    FIGURE_RETRIES
+};
 
 static double upstream_figure(const struct upstream_stats *s, enum upstream_figure figure)
 {
@@ -162,28 +171,37 @@ static void collect_targets(void *data, metric_emit *emit, void *ctx)
 
 FAMILY(f_connections, "maitred_connections", METRIC_GAUGE, "Client connections open now.", NULL)
 FAMILY(f_accepted, "maitred_connections_accepted_total", METRIC_COUNTER, "Client connections accepted.", NULL)
-FAMILY(f_accept_errors, "maitred_accept_errors_total", METRIC_COUNTER, "Accepts that failed, for want of descriptors or memory.", NULL)
-FAMILY(f_shed, "maitred_requests_shed_total", METRIC_COUNTER, "Requests answered with 503 because memory was short.", NULL)
+FAMILY(f_accept_errors, "maitred_accept_errors_total", METRIC_COUNTER,
+       "Accepts that failed, for want of descriptors or memory.", NULL)
+FAMILY(f_shed, "maitred_requests_shed_total", METRIC_COUNTER, "Requests answered with 503 because memory was short.",
+       NULL)
 FAMILY(f_memory, "maitred_memory_used_bytes", METRIC_GAUGE, "Charged to the memory budget now.", NULL)
 FAMILY(f_memory_limit, "maitred_memory_limit_bytes", METRIC_GAUGE, "The memory budget; 0 is no limit.", NULL)
 FAMILY(f_reloads, "maitred_reloads_total", METRIC_COUNTER, "Reloads by result.", "result")
 FAMILY(f_generation, "maitred_configuration_generation", METRIC_GAUGE, "Number of the configuration in force.", NULL)
-FAMILY(f_loaded, "maitred_configuration_loaded_timestamp_seconds", METRIC_GAUGE, "When the configuration in force was loaded.", NULL)
+FAMILY(f_loaded, "maitred_configuration_loaded_timestamp_seconds", METRIC_GAUGE,
+       "When the configuration in force was loaded.", NULL)
 FAMILY(f_started, "maitred_start_timestamp_seconds", METRIC_GAUGE, "When the process started.", NULL)
 FAMILY(f_build, "maitred_build_info", METRIC_GAUGE, "Always 1; the version is a label.", "version")
 FAMILY(f_workers, "maitred_workers", METRIC_GAUGE, "Worker threads.", NULL)
 FAMILY(f_connects, "maitred_upstream_connects_total", METRIC_COUNTER, "Connections opened to targets.", "upstream")
-FAMILY(f_connect_failures, "maitred_upstream_connect_failures_total", METRIC_COUNTER, "Connections to targets that could not be opened.", "upstream")
-FAMILY(f_reused, "maitred_upstream_connections_reused_total", METRIC_COUNTER, "Tries that used an idle connection.", "upstream")
-FAMILY(f_stale, "maitred_upstream_connections_stale_total", METRIC_COUNTER, "Idle connections found closed by the target when they were wanted.", "upstream")
+FAMILY(f_connect_failures, "maitred_upstream_connect_failures_total", METRIC_COUNTER,
+       "Connections to targets that could not be opened.", "upstream")
+FAMILY(f_reused, "maitred_upstream_connections_reused_total", METRIC_COUNTER, "Tries that used an idle connection.",
+       "upstream")
+FAMILY(f_stale, "maitred_upstream_connections_stale_total", METRIC_COUNTER,
+       "Idle connections found closed by the target when they were wanted.", "upstream")
 FAMILY(f_idle, "maitred_upstream_connections_idle", METRIC_GAUGE, "Idle connections kept now.", "upstream")
 FAMILY(f_busy, "maitred_upstream_connections_busy", METRIC_GAUGE, "Connections in use now.", "upstream")
-FAMILY(f_active, "maitred_upstream_requests_active", METRIC_GAUGE, "Requests in progress now, whatever their tries.", "upstream")
+FAMILY(f_active, "maitred_upstream_requests_active", METRIC_GAUGE, "Requests in progress now, whatever their tries.",
+       "upstream")
 FAMILY(f_retries, "maitred_upstream_retries_active", METRIC_GAUGE, "Retries in progress now.", "upstream")
 FAMILY(f_in_flight, "maitred_target_requests_in_flight", METRIC_GAUGE, "Tries on the target now.", "upstream", "target")
-FAMILY(f_target_connections, "maitred_target_connections", METRIC_GAUGE, "Connections to the target now.", "upstream", "target")
+FAMILY(f_target_connections, "maitred_target_connections", METRIC_GAUGE, "Connections to the target now.", "upstream",
+       "target")
 FAMILY(f_picks, "maitred_target_picks_total", METRIC_COUNTER, "Tries sent to the target.", "upstream", "target")
-FAMILY(f_failures, "maitred_target_failures_total", METRIC_COUNTER, "Tries on the target that failed.", "upstream", "target")
+FAMILY(f_failures, "maitred_target_failures_total", METRIC_COUNTER, "Tries on the target that failed.", "upstream",
+       "target")
 FAMILY(f_up, "maitred_target_up", METRIC_GAUGE, "1 when the target may be picked.", "upstream", "target")
 
 #define FIGURE(n) ((void *)(uintptr_t)(n))

@@ -1,6 +1,7 @@
 /*
- * Answers: the handler's response, a policy's reply, the gateway's own error.  Whoever answers, the response hooks of the policies in front of it run, in reverse; a later answer may take
- * the place of an earlier one until the head has gone down.
+ * Answers: the handler's response, a policy's reply, the gateway's own error.  Whoever answers, the response hooks of
+ * the policies in front of it run, in reverse; a later answer may take the place of an earlier one until the head has
+ * gone down.
  */
 #include "exchange/spine.h"
 
@@ -95,7 +96,8 @@ void exchange_fail(struct exchange *x, enum err err, struct slice detail)
         return;
     }
     if (err_info(err)->side == SIDE_CLIENT && (status == 400 || status == 413))
-        x->down->keep_alive = false; /* what follows on this connection cannot be trusted to be a request, or is not worth reading */
+        x->down->keep_alive =
+            false; /* what follows on this connection cannot be trusted to be a request, or is not worth reading */
     enum reply_form form = reply_choose(x->request);
     struct slice body = reply_body(x->arena, form, err, status, detail, x->record.request_id);
     struct slice type = form == REPLY_TEXT ? SLICE("text/plain; charset=utf-8") : SLICE("application/problem+json");
@@ -146,14 +148,14 @@ void answer_send_head(struct exchange *x)
     int rc = stream_send_head(x->down, &x->response, end);
     if (rc < 0) {
         exchange_cancel_handler(x);
-        exchange_abort(x, (enum err)-rc);
+        exchange_abort(x, (enum err) - rc);
     }
 }
 
 void message_drop_digests(struct message *message)
 {
-    static const char *const names[] = { "Content-MD5", "Digest", "Content-Digest", "Repr-Digest", "Accept-Ranges",
-                                         "Content-Range" };
+    static const char *const names[] = { "Content-MD5", "Digest",        "Content-Digest",
+                                         "Repr-Digest", "Accept-Ranges", "Content-Range" };
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         fields_remove_name(&message->fields, slice_from(names[i]));
     struct field *etag = fields_find(&message->fields, FIELD_ETAG);

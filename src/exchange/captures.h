@@ -1,6 +1,6 @@
 /*
- * Which captures a route gives, asked when the configuration loads: a handler that names one that its route does not have is a mistake with a place, not an empty string at
- * three in the morning.
+ * Which captures a route gives, asked when the configuration loads: a handler that names one that its route does not
+ * have is a mistake with a place, not an empty string at three in the morning.
  */
 #pragma once
 
@@ -12,5 +12,6 @@ struct conf_node;
 
 /* A name of letters, digits and "_" that begins with no digit. */
 bool capture_name_valid(struct slice name);
-/* `node` is the handler's mapping or value in its route, or a member of it. True as well where the route is not at hand. */
+/* `node` is the handler's mapping or value in its route, or a member of it. True as well where the route is not at
+ * hand. */
 bool capture_known(const struct conf_node *node, struct slice name);

@@ -1,5 +1,6 @@
 /*
- * Children: an exchange within another, joined to it by a local stream.  The child's down side is the server end; the parent's handler holds the client end as if it were a service.
+ * Children: an exchange within another, joined to it by a local stream.  The child's down side is the server end; the
+ * parent's handler holds the client end as if it were a service.
  *
  * A child lives no longer than its parent, so what joins them lies in the parent's arena.
  */
@@ -31,8 +32,8 @@ static void on_connection_end(struct stream_host *host)
     /* the birth's memory is the parent's arena */
 }
 
-int exchange_spawn(struct exchange *parent, struct plan *plan, const struct message *request, const struct stream_events *events,
-                   void *user, struct stream **ret_stream)
+int exchange_spawn(struct exchange *parent, struct plan *plan, const struct message *request,
+                   const struct stream_events *events, void *user, struct stream **ret_stream)
 {
     MAGIC_CHECK(parent, EXCHANGE_MAGIC);
     if (parent->depth >= CHILD_DEPTH_MAX)
@@ -49,7 +50,7 @@ int exchange_spawn(struct exchange *parent, struct plan *plan, const struct mess
         return rc;
     rc = stream_send_head(*ret_stream, request, request->body_length == BODY_NONE);
     if (rc < 0) {
-        stream_reset(*ret_stream, (enum err)-rc);
+        stream_reset(*ret_stream, (enum err) - rc);
         (*ret_stream)->ops->release(*ret_stream);
     }
     return rc;

@@ -1,8 +1,10 @@
 /*
- * The life of an exchange: events set bits and queue it, exchange_run takes the bits and advances what can be advanced, and the end gives everything back once.
+ * The life of an exchange: events set bits and queue it, exchange_run takes the bits and advances what can be advanced,
+ * and the end gives everything back once.
  *
- * Invariants: exchange_run is entered from the run queue alone and never nested; no hook is called after `ended`; when an exchange ends no op is pending,
- * no timer armed, no task queued; each started policy's on_done has run exactly once.
+ * Invariants: exchange_run is entered from the run queue alone and never nested; no hook is called after `ended`; when
+ * an exchange ends no op is pending, no timer armed, no task queued; each started policy's on_done has run exactly
+ * once.
  */
 #include "exchange/spine.h"
 
@@ -326,7 +328,7 @@ static void timer_fired(struct exchange *x)
 /* A tunnel is over when both directions are; a plain exchange when its answer is out. */
 static bool is_over(const struct exchange *x)
 {
-    return x->record.complete && (!x->tunnel || pipe_drained(&x->down->in));
+    return x->record.complete && (!x->tunnel || (x->request_sent && pipe_drained(&x->down->in)));
 }
 
 static void resume(struct exchange *x, enum direction direction)

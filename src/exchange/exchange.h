@@ -4,10 +4,11 @@
  *      down->in --[stages of policies]--> exchange_body(x) --> handler
  *      down    <--[stages in reverse]--- the pipe of exchange_respond <-- handler
  *
- * Events set bits and queue the exchange; exchange_run, called by the worker's run queue alone and never nested, advances it.  Each direction has one cursor
- * and at most one op.  See ARCHITECTURE.md, "The contract".
+ * Events set bits and queue the exchange; exchange_run, called by the worker's run queue alone and never nested,
+ * advances it.  Each direction has one cursor and at most one op.  See ARCHITECTURE.md, "The contract".
  *
- * Owner: itself, from exchange_begin to its end; its memory is the arena of its down stream, freed in the reclaim phase of the turn it ended in. One worker.
+ * Owner: itself, from exchange_begin to its end; its memory is the arena of its down stream, freed in the reclaim phase
+ * of the turn it ended in. One worker.
  */
 #pragma once
 
@@ -36,23 +37,23 @@ struct capture {
 
 enum exchange_event {
     EVENT_BEGIN = 1,
-    EVENT_RESUME_REQUEST = 2,  /* << direction */
+    EVENT_RESUME_REQUEST = 2, /* << direction */
     EVENT_RESUME_RESPONSE = 4,
-    EVENT_REQUEST_BODY = 8,    /* bytes or the end in down->in, or the handler made room */
+    EVENT_REQUEST_BODY = 8, /* bytes or the end in down->in, or the handler made room */
     EVENT_DOWN_ROOM = 16,
     EVENT_DOWN_RESET = 32,
     EVENT_DOWN_SENT = 64,
     EVENT_HANDLER = 128,
     EVENT_RESPONSE_BODY = 256, /* the handler put bytes or the end in the response's source */
     EVENT_TIMER = 512,
-    EVENT_CANCEL = 1024,       /* the parent ended, or the worker shuts down */
+    EVENT_CANCEL = 1024, /* the parent ended, or the worker shuts down */
 };
 
 struct cursor {
-    struct op op;       /* at most one pending */
-    uint8_t next;       /* request: the policy whose hook runs next; response: that index + 1, counting down */
-    uint8_t phase;      /* enum cursor_phase */
-    bool waiting;       /* a hook said WAIT */
+    struct op op;        /* at most one pending */
+    uint8_t next;        /* request: the policy whose hook runs next; response: that index + 1, counting down */
+    uint8_t phase;       /* enum cursor_phase */
+    bool waiting;        /* a hook said WAIT */
     struct stage *whole; /* the stage whose body is being read whole */
 };
 
@@ -69,28 +70,29 @@ struct exchange {
     struct plan *plan;       /* pinned; NULL for a request that met no route */
     struct cursor cursor[DIR_COUNT];
     struct stage *stages[DIR_COUNT]; /* policies that take the body, in the order it flows */
-    void **states;           /* of policies, by index */
+    void **states;                   /* of policies, by index */
     void *handler_state;
-    struct pipe *source;     /* where the response's body comes from: the handler's pipe or local_body */
+    struct pipe *source; /* where the response's body comes from: the handler's pipe or local_body */
     struct pipe local_body;
     struct capture *captures; /* of the route's pattern, in the arena */
-    struct slice rest;        /* of a route by prefix: the path behind it, empty or from its "/"; at == NULL otherwise */
-    struct slice allow;       /* with ERR_METHOD_NOT_ALLOWED: what the route takes */
+    struct slice rest;  /* of a route by prefix: the path behind it, empty or from its "/"; at == NULL otherwise */
+    struct slice allow; /* with ERR_METHOD_NOT_ALLOWED: what the route takes */
     uint8_t capture_count;
-    uint8_t started;         /* policies whose request on_head was called */
-    uint8_t acting;          /* whose hook is running: a policy's index, or the plan's policy_count for the handler and the spine */
-    uint8_t want;            /* enum body_need that the running on_head asked for */
-    uint64_t want_max;       /* with BODY_WHOLE */
+    uint8_t started; /* policies whose request on_head was called */
+    uint8_t
+        acting; /* whose hook is running: a policy's index, or the plan's policy_count for the handler and the spine */
+    uint8_t want;      /* enum body_need that the running on_head asked for */
+    uint64_t want_max; /* with BODY_WHOLE */
     bool handler_started, handler_over;
-    bool responded;          /* a final response is set */
-    bool head_down;          /* and its head went to the client: no reply can replace it */
+    bool responded; /* a final response is set */
+    bool head_down; /* and its head went to the client: no reply can replace it */
     bool local_reply;
     bool in_run, ended, tunnel, request_stopped, source_cut, body_taken;
-    uint8_t depth;           /* a child's: at most CHILD_DEPTH_MAX */
-    struct slice peer;       /* the peer's address as text: what X-Forwarded-For gets */
-    uint64_t deadline_ms;    /* of the whole exchange; 0 none */
-    uint64_t alarm_ms;       /* the handler's; 0 none */
-    struct timer timer;      /* armed, lazily, for the nearer of the two */
+    uint8_t depth;        /* a child's: at most CHILD_DEPTH_MAX */
+    struct slice peer;    /* the peer's address as text: what X-Forwarded-For gets */
+    uint64_t deadline_ms; /* of the whole exchange; 0 none */
+    uint64_t alarm_ms;    /* the handler's; 0 none */
+    struct timer timer;   /* armed, lazily, for the nearer of the two */
     struct task run_task;
     struct pipe *body;       /* the request's body behind all policies */
     struct link link;        /* worker->exchanges */
@@ -101,9 +103,11 @@ struct exchange {
 
 /* ---- for serve/ ---- */
 
-/* Takes over the stream and its arena. `plan` (pinned) may be NULL: then `err` says what to answer (ERR_NO_ROUTE, a parse error ...).
- * -ERR_MEMORY: the stream was reset and released. Captures are set by the caller between begin and the next run phase. */
-MUST_USE int exchange_begin(struct worker *worker, struct stream *down, struct plan *plan, enum err err, struct exchange **ret_x);
+/* Takes over the stream and its arena. `plan` (pinned) may be NULL: then `err` says what to answer (ERR_NO_ROUTE, a
+ * parse error ...). -ERR_MEMORY: the stream was reset and released. Captures are set by the caller between begin and
+ * the next run phase. */
+MUST_USE int exchange_begin(struct worker *worker, struct stream *down, struct plan *plan, enum err err,
+                            struct exchange **ret_x);
 /* Ends it now, cutting what is not complete (worker shutdown). */
 void exchange_cancel(struct exchange *x, enum err err);
 
@@ -111,13 +115,14 @@ void exchange_cancel(struct exchange *x, enum err err);
 
 /* The op of a direction: start exactly one wait on it, then return WAIT. Completion queues the exchange. */
 struct op *exchange_op(struct exchange *x, enum direction direction);
-/* In on_head: this policy wants the body of the message it is looking at. `bytes_max` bounds WHOLE (0: the gateway's default). */
+/* In on_head: this policy wants the body of the message it is looking at. `bytes_max` bounds WHOLE (0: the gateway's
+ * default). */
 void exchange_want_body(struct exchange *x, enum direction direction, enum body_need need, uint64_t bytes_max);
-/* A local answer: the head is x->response with this status and no fields but those added after the call; `body` is copied. Then return REPLIED (a policy). Invalid once
- * head_down. -ERR_MEMORY: fall back to exchange_fail. */
+/* A local answer: the head is x->response with this status and no fields but those added after the call; `body` is
+ * copied. Then return REPLIED (a policy). Invalid once head_down. -ERR_MEMORY: fall back to exchange_fail. */
 MUST_USE int exchange_reply(struct exchange *x, unsigned status, struct slice content_type, struct slice body);
-/* The answer to an error: problem+json (RFC 9457) or plain text as Accept prefers, with the status of the table; cuts the stream when the head is down already.
- * `detail` may be empty. Sets record.err. */
+/* The answer to an error: problem+json (RFC 9457) or plain text as Accept prefers, with the status of the table; cuts
+ * the stream when the head is down already. `detail` may be empty. Sets record.err. */
 void exchange_fail(struct exchange *x, enum err err, struct slice detail);
 /* The worker's part of a policy's or handler's data. */
 void *exchange_local(const struct exchange *x, const struct policy_type *type);
@@ -128,12 +133,14 @@ void message_drop_digests(struct message *message);
 
 /* ---- for handlers ---- */
 
-/* The request's body behind all policies: consume from it, then call exchange_body_taken so that the client may send more. */
+/* The request's body behind all policies: consume from it, then call exchange_body_taken so that the client may send
+ * more. */
 struct pipe *exchange_body(struct exchange *x);
 void exchange_body_taken(struct exchange *x);
 /* No policy reads the request (response) body and both ends are plain: its bytes may stay in the kernel. */
 bool exchange_body_passes(const struct exchange *x, enum direction direction);
-/* The final response: `head` is moved into x->response; `source` is where its body will come (NULL when there is none); it stays the handler's and must live until on_done. */
+/* The final response: `head` is moved into x->response; `source` is where its body will come (NULL when there is none);
+ * it stays the handler's and must live until on_done. */
 void exchange_respond(struct exchange *x, const struct message *head, struct pipe *source);
 /* Bytes or the end came into the source. */
 void exchange_source_more(struct exchange *x);
@@ -141,7 +148,8 @@ void exchange_source_more(struct exchange *x);
 void exchange_interim(struct exchange *x, const struct message *head);
 /* From an event of something the handler waits for: on_wake will be called. */
 void exchange_wake(struct exchange *x);
-/* on_wake will be called once the loop has reached this time, unless it is set anew; 0 clears. One alarm an exchange. */
+/* on_wake will be called once the loop has reached this time, unless it is set anew; 0 clears. One alarm an exchange.
+ */
 void exchange_set_alarm(struct exchange *x, uint64_t at_ms);
 /* The handler will read no more of the request. */
 void exchange_stop_request(struct exchange *x);
@@ -150,7 +158,8 @@ void exchange_stop_request(struct exchange *x);
 
 enum { CHILD_DEPTH_MAX = 4 };
 
-/* A child exchange on a plan of its own (attached on this worker), answering `request` without a socket: it gets policies, retries and every protocol. The
- * returned client stream is used as any upstream stream: send_body, read_more, reset or release. The parent's end cancels it. -ERR_TOO_DEEP, -ERR_MEMORY. */
+/* A child exchange on a plan of its own (attached on this worker), answering `request` without a socket: it gets
+ * policies, retries and every protocol. The returned client stream is used as any upstream stream: send_body,
+ * read_more, reset or release. The parent's end cancels it. -ERR_TOO_DEEP, -ERR_MEMORY. */
 MUST_USE int exchange_spawn(struct exchange *parent, struct plan *plan, const struct message *request,
                             const struct stream_events *events, void *user, struct stream **ret_stream);

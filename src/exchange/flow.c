@@ -1,10 +1,12 @@
 /*
- * Bodies.  Without a policy that asked for it, a body goes from the source pipe straight to its end; else through one stage a policy, in the order the bytes flow:
+ * Bodies.  Without a policy that asked for it, a body goes from the source pipe straight to its end; else through one
+ * stage a policy, in the order the bytes flow:
  *
  *      source -> [stage.out] -> [stage.out] -> sink
  *
- * A STREAM stage's on_body moves what it can; a WHOLE stage gathers everything, gives it to on_body once, and lets its cursor go on.  Room goes backwards by itself: a stage
- * whose out is full takes nothing, so the source fills and its codec stops reading.
+ * A STREAM stage's on_body moves what it can; a WHOLE stage gathers everything, gives it to on_body once, and lets its
+ * cursor go on.  Room goes backwards by itself: a stage whose out is full takes nothing, so the source fills and its
+ * codec stops reading.
  */
 #include "exchange/spine.h"
 
@@ -120,7 +122,8 @@ static bool run_stream(struct exchange *x, enum direction direction, struct stag
     return true;
 }
 
-/* Runs the stages of a direction. Returns the pipe at the end of them, or NULL when a hook answered, failed, or waits for more. */
+/* Runs the stages of a direction. Returns the pipe at the end of them, or NULL when a hook answered, failed, or waits
+ * for more. */
 static struct pipe *run_stages(struct exchange *x, enum direction direction, struct pipe *source)
 {
     struct pipe *in = source;

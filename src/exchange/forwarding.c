@@ -1,8 +1,9 @@
 /*
  * Hops: what came from whom, and what we tell the service (RFC 7239; RFC 9110 7.6.3 for Via).
  *
- * The chain is read from the right: our peer, then what each trusted hop says of its own peer.  It ends at the first hop that is not trusted: that is the client.  What stands to its left was written
- * by someone we have no reason to believe, and is removed.
+ * The chain is read from the right: our peer, then what each trusted hop says of its own peer.  It ends at the first
+ * hop that is not trusted: that is the client.  What stands to its left was written by someone we have no reason to
+ * believe, and is removed.
  */
 #include "exchange/forwarding.h"
 
@@ -15,22 +16,43 @@ static int parse_network(struct conf *conf, const struct conf_node *node, void *
     const char *why = "not a network";
     if (network_parse(node->text, ret_value, &why) == 0)
         return 0;
-    conf_error(conf, node, "expected an address or a network such as `10.0.0.0/8`, got `%.*s`: %s", SLICE_ARG(node->text), why);
+    conf_error(conf, node, "expected an address or a network such as `10.0.0.0/8`, got `%.*s`: %s",
+               SLICE_ARG(node->text), why);
     return -1;
 }
 
 static const struct conf_type network_type = {
-    .kind = CONF_CUSTOM, .parse = parse_network, .size = sizeof(struct network), .pattern = "IP, IP/BITS or `unix:`",
+    .kind = CONF_CUSTOM,
+    .parse = parse_network,
+    .size = sizeof(struct network),
+    .pattern = "IP, IP/BITS or `unix:`",
 };
 
 static const struct conf_field forwarding_fields[] = {
-    { "trusted", { .kind = CONF_LIST, .item = &network_type, .max = 1024 }, CONF_AT(forwarding_conf, trusted), CONF_LONE, NULL,
-      "Peers (other proxies in front of this one) whose `X-Forwarded-*` and `Forwarded` fields are believed. What anyone else sent of these is removed." },
-    { "x_forwarded", { .kind = CONF_BOOL }, CONF_AT(forwarding_conf, x_forwarded), 0, "true",
+    { "trusted",
+      { .kind = CONF_LIST, .item = &network_type, .max = 1024 },
+      CONF_AT(forwarding_conf, trusted),
+      CONF_LONE,
+      NULL,
+      "Peers (other proxies in front of this one) whose `X-Forwarded-*` and `Forwarded` fields are believed. What "
+      "anyone else sent of these is removed." },
+    { "x_forwarded",
+      { .kind = CONF_BOOL },
+      CONF_AT(forwarding_conf, x_forwarded),
+      0,
+      "true",
       "Send `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Forwarded-Host` to services." },
-    { "forwarded", { .kind = CONF_BOOL }, CONF_AT(forwarding_conf, forwarded), 0, "false",
+    { "forwarded",
+      { .kind = CONF_BOOL },
+      CONF_AT(forwarding_conf, forwarded),
+      0,
+      "false",
       "Send `Forwarded` (RFC 7239) to services." },
-    { "via", { .kind = CONF_STRING }, CONF_AT(forwarding_conf, via), 0, "maitred",
+    { "via",
+      { .kind = CONF_STRING },
+      CONF_AT(forwarding_conf, via),
+      0,
+      "maitred",
       "Our name in the `Via` field of requests to services; `off` sends none." },
     CONF_END,
 };
@@ -39,7 +61,8 @@ static void validate_forwarding(struct conf *conf, const struct conf_node *node,
 {
     const struct forwarding_conf *c = value;
     if (c->via && !field_name_valid(slice_from(c->via)))
-        conf_error(conf, conf_get(node, "via"), "expected a host-like name (letters, digits, `-`, `.`), got `%s`", c->via);
+        conf_error(conf, conf_get(node, "via"), "expected a host-like name (letters, digits, `-`, `.`), got `%s`",
+                   c->via);
 }
 
 const struct conf_struct forwarding_schema = {
@@ -62,7 +85,8 @@ static bool is_trusted(const struct forwarding_conf *conf, const struct address 
 
 /* ---- reading ---- */
 
-/* One hop of X-Forwarded-For, or a `for=` node of Forwarded: an IP, perhaps with port, perhaps in quotes and brackets. */
+/* One hop of X-Forwarded-For, or a `for=` node of Forwarded: an IP, perhaps with port, perhaps in quotes and brackets.
+ */
 static bool parse_hop(struct slice text, struct address *ret_address)
 {
     text = slice_trim(text);
@@ -83,7 +107,8 @@ static bool parse_hop(struct slice text, struct address *ret_address)
 
 enum { HOPS_MAX = 64 };
 
-/* Where the elements of a list begin; commas within quotes are text. More than HOPS_MAX are no way that anyone took: 0. */
+/* Where the elements of a list begin; commas within quotes are text. More than HOPS_MAX are no way that anyone took: 0.
+ */
 static unsigned split_hops(struct slice value, size_t starts[HOPS_MAX])
 {
     unsigned count = 1;
@@ -115,8 +140,10 @@ static struct slice forwarded_for(struct slice element)
     return SLICE_EMPTY;
 }
 
-/* Walks the hops from the right. Returns the text from the last believed one on (the client's included), empty when none is. */
-static struct slice believed_part(const struct forwarding_conf *conf, enum field_id id, struct slice value, struct address *ret_client)
+/* Walks the hops from the right. Returns the text from the last believed one on (the client's included), empty when
+ * none is. */
+static struct slice believed_part(const struct forwarding_conf *conf, enum field_id id, struct slice value,
+                                  struct address *ret_client)
 {
     size_t starts[HOPS_MAX], from = value.len, end = value.len;
     for (unsigned i = split_hops(value, starts); i-- > 0; end = starts[i] - 1) {
@@ -151,8 +178,7 @@ static int set_client(struct exchange *x, const struct address *client)
 static int join_lines(struct exchange *x, enum field_id id, struct slice *ret_value)
 {
     struct slice joined = SLICE_EMPTY;
-    FIELDS_FOR_EACH(f, &x->request->fields)
-    {
+    FIELDS_FOR_EACH (f, &x->request->fields) {
         if (f->id != id)
             continue;
         if (joined.len == 0) {
@@ -168,7 +194,8 @@ static int join_lines(struct exchange *x, enum field_id id, struct slice *ret_va
 }
 
 /* Leaves of one list field what is believed. */
-static int read_hops(struct exchange *x, const struct forwarding_conf *conf, enum field_id id, struct address *ret_client)
+static int read_hops(struct exchange *x, const struct forwarding_conf *conf, enum field_id id,
+                     struct address *ret_client)
 {
     struct slice hops;
     int rc = join_lines(x, id, &hops);
@@ -190,8 +217,8 @@ static bool same_host(struct address a, struct address b)
 }
 
 /*
- * A peer writes one of the two fields and may pass the other through as a client sent it. Where they name different clients, X-Forwarded-For, which nearly everyone
- * writes, is believed and the other dropped.
+ * A peer writes one of the two fields and may pass the other through as a client sent it. Where they name different
+ * clients, X-Forwarded-For, which nearly everyone writes, is believed and the other dropped.
  */
 static int read_trusted(struct exchange *x, const struct forwarding_conf *conf)
 {
@@ -217,8 +244,7 @@ int forwarding_apply(struct exchange *x, const struct forwarding_conf *conf)
         return -ERR_MEMORY;
     if (conf->trusted.count > 0 && is_trusted(conf, x->down->peer))
         return read_trusted(x, conf);
-    FIELDS_FOR_EACH(f, &x->request->fields)
-    {
+    FIELDS_FOR_EACH (f, &x->request->fields) {
         /* the ids are few and stand together; most requests carry none of them */
         for (size_t i = 0; f->id != FIELD_OTHER && i < sizeof(hop_fields) / sizeof(hop_fields[0]); i++)
             if (f->id == hop_fields[i]) {
@@ -254,8 +280,9 @@ static int add_forwarded(struct exchange *x, struct message *m, struct slice pee
 {
     const char *quote = x->down->peer->family == AF_INET6 ? "\"" : "";
     const char *open = *quote ? "[" : "", *close = *quote ? "]" : "";
-    struct slice element = arena_printf(x->arena, "for=%s%s%.*s%s%s;host=\"%.*s\";proto=%.*s", quote, open, SLICE_ARG(peer), close,
-                                        quote, SLICE_ARG(x->record.authority), SLICE_ARG(x->record.scheme));
+    struct slice element =
+        arena_printf(x->arena, "for=%s%s%.*s%s%s;host=\"%.*s\";proto=%.*s", quote, open, SLICE_ARG(peer), close, quote,
+                     SLICE_ARG(x->record.authority), SLICE_ARG(x->record.scheme));
     return element.at ? append_element(m, x->arena, FIELD_FORWARDED, element) : -ERR_MEMORY;
 }
 

@@ -1,6 +1,7 @@
 /*
- * What the service is told about the client and the way here: Via, X-Forwarded-For/-Proto/-Host, Forwarded (RFC 7239), built from trusted hops only.  What an untrusted peer
- * sent of these fields is removed.  The client's address for logs and policies is the right-most untrusted hop.
+ * What the service is told about the client and the way here: Via, X-Forwarded-For/-Proto/-Host, Forwarded (RFC 7239),
+ * built from trusted hops only.  What an untrusted peer sent of these fields is removed.  The client's address for logs
+ * and policies is the right-most untrusted hop.
  */
 #pragma once
 
@@ -21,7 +22,8 @@ struct forwarding_conf {
 };
 extern const struct conf_struct forwarding_schema;
 
-/* Sets the process's rules; control thread, before workers serve, or by snapshot. On each exchange: reads the request's hops, sets record.client, leaves only trusted fields. */
+/* Sets the process's rules; control thread, before workers serve, or by snapshot. On each exchange: reads the request's
+ * hops, sets record.client, leaves only trusted fields. */
 MUST_USE int forwarding_apply(struct exchange *x, const struct forwarding_conf *conf);
 /* Adds our hop to a request that goes to a service. */
 MUST_USE int forwarding_add_hop(struct exchange *x, const struct forwarding_conf *conf, struct message *request);

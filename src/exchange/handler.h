@@ -1,8 +1,9 @@
 /*
  * The contract of a handler: the one thing that answers an exchange (proxy, respond, redirect ...).
  *
- * start is called once all request policies have said NEXT. The handler answers with exchange_respond (a head, and a pipe that its body will come
- * through), exchange_reply (a small local answer) or exchange_fail. All calls come from exchange_run, never nested.
+ * start is called once all request policies have said NEXT. The handler answers with exchange_respond (a head, and a
+ * pipe that its body will come through), exchange_reply (a small local answer) or exchange_fail. All calls come from
+ * exchange_run, never nested.
  */
 #pragma once
 
@@ -23,7 +24,8 @@ struct handler_type {
     int (*attach)(void *data, struct worker *worker, void **ret_local); /* may be NULL */
     void (*detach)(void *data, struct worker *worker, void *local);
     void (*start)(struct exchange *x, void *state, const void *data);
-    /* Bytes or the end reached exchange_body(x); may be NULL when the handler takes no body (the spine then stops reading it). */
+    /* Bytes or the end reached exchange_body(x); may be NULL when the handler takes no body (the spine then stops
+     * reading it). */
     void (*on_request_body)(struct exchange *x, void *state);
     /* The pipe given to exchange_respond has room again. May be NULL. */
     void (*on_response_room)(struct exchange *x, void *state);

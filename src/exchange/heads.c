@@ -1,6 +1,7 @@
 /*
- * The two cursors.  A request's heads run in the plan's order and end in the handler; a response's heads run in reverse, from in front of whoever answered, and end in the head
- * going down.  Resuming is running the loop again: the same hook is called, its state says why.
+ * The two cursors.  A request's heads run in the plan's order and end in the handler; a response's heads run in
+ * reverse, from in front of whoever answered, and end in the head going down.  Resuming is running the loop again: the
+ * same hook is called, its state says why.
  */
 #include "exchange/spine.h"
 

@@ -36,7 +36,8 @@ static int attach_parts(struct plan *plan, struct worker *worker)
         }
     }
     const struct handler_type *handler = plan->handler;
-    int rc = handler->attach ? handler->attach(plan->handler_data, worker, &plan->handler_per_worker[worker->index]) : 0;
+    int rc =
+        handler->attach ? handler->attach(plan->handler_data, worker, &plan->handler_per_worker[worker->index]) : 0;
     if (rc < 0)
         detach_policies(plan, worker, plan->policy_count);
     return rc;

@@ -1,6 +1,6 @@
 /*
- * The bodies of local answers.  Problem details (RFC 9457): `type` is a name of ours that stays the same, `title` is for people, `detail` says what to do when there is something
- * to say.  Nothing the client sent is echoed.
+ * The bodies of local answers.  Problem details (RFC 9457): `type` is a name of ours that stays the same, `title` is
+ * for people, `detail` says what to do when there is something to say.  Nothing the client sent is echoed.
  */
 #include "exchange/reply.h"
 
@@ -8,7 +8,8 @@
 #include "base/json.h"
 #include "http/message.h"
 
-/* The quality (0..1000) that an Accept element gives a media type: 0 when it does not match. `*ret_rank` says how specific the match was. */
+/* The quality (0..1000) that an Accept element gives a media type: 0 when it does not match. `*ret_rank` says how
+ * specific the match was. */
 static int element_quality(struct slice element, struct slice type, int *ret_rank)
 {
     struct slice range = slice_trim(slice_cut(&element, ';'));
@@ -43,8 +44,7 @@ static int accept_quality(const struct message *request, struct slice type)
 {
     int quality = 0, best_rank = 0;
     bool present = false;
-    FIELDS_FOR_EACH(f, &request->fields)
-    {
+    FIELDS_FOR_EACH (f, &request->fields) {
         if (f->id != FIELD_ACCEPT)
             continue;
         present = true;

@@ -14,7 +14,8 @@
 
 enum { EXCHANGE_MAGIC = 0x45584348 }; /* "EXCH" */
 
-/* A policy that takes a body. `out` is what it makes of the body; a WHOLE stage gathers the input in `gathered` first. */
+/* A policy that takes a body. `out` is what it makes of the body; a WHOLE stage gathers the input in `gathered` first.
+ */
 struct stage {
     struct stage *next;
     uint64_t bytes_max; /* WHOLE */
@@ -44,6 +45,7 @@ void flow_response(struct exchange *x);
 void answer_begin(struct exchange *x, unsigned from);
 void answer_send_head(struct exchange *x);
 /* exchange.c */
-void exchange_abort(struct exchange *x, enum err err); /* the client's stream is broken or must be: nothing more goes down */
+void exchange_abort(struct exchange *x,
+                    enum err err); /* the client's stream is broken or must be: nothing more goes down */
 void exchange_cancel_handler(struct exchange *x);
 void exchange_raise(struct exchange *x, unsigned events); /* from anywhere: sets bits, queues */

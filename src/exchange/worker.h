@@ -1,6 +1,6 @@
 /*
- * A worker: one thread, one loop, its memory, and what exchanges running on it share.  Everything in it is touched by its own thread alone, but for the mailbox in
- * `loop` and the atomics that say so.
+ * A worker: one thread, one loop, its memory, and what exchanges running on it share.  Everything in it is touched by
+ * its own thread alone, but for the mailbox in `loop` and the atomics that say so.
  */
 #pragma once
 
@@ -19,13 +19,13 @@ struct worker {
     struct memory memory;
     struct loop loop;
     struct rng rng;
-    struct link exchanges;       /* every live exchange */
+    struct link exchanges; /* every live exchange */
     uint32_t exchange_count;
-    uint32_t connection_count;   /* client connections */
+    uint32_t connection_count; /* client connections */
     bool draining;
-    struct access_log *access_log; /* NULL when off */
-    struct series **errors;        /* by enum err; NULL: not counted */
-    void *snapshot;              /* control's; the one in force for new requests */
+    struct access_log *access_log;                  /* NULL when off */
+    struct series **errors;                         /* by enum err; NULL: not counted */
+    void *snapshot;                                 /* control's; the one in force for new requests */
     void (*on_exchange_end)(struct worker *worker); /* told after each; may be NULL */
 };
 

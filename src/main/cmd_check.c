@@ -31,8 +31,8 @@ static int check_file(const char *path)
     unsigned errors = conf_error_count(conf);
     if (errors == 0)
         printf("%s: fine: %zu listener%s, %zu upstream%s, %zu route%s\n", path, settings.listeners.count,
-               settings.listeners.count == 1 ? "" : "s", settings.upstreams.count, settings.upstreams.count == 1 ? "" : "s",
-               settings.routes.count, settings.routes.count == 1 ? "" : "s");
+               settings.listeners.count == 1 ? "" : "s", settings.upstreams.count,
+               settings.upstreams.count == 1 ? "" : "s", settings.routes.count, settings.routes.count == 1 ? "" : "s");
     else
         fprintf(stderr, "%s: %u mistake%s\n", path, errors, errors == 1 ? "" : "s");
     conf_free(conf);

@@ -1,7 +1,9 @@
 /*
- * maitred demo-service: a small service to put the gateway in front of.  It answers who it is and what it was sent, and does on request what services do in life: be slow, fail, be large.
+ * maitred demo-service: a small service to put the gateway in front of.  It answers who it is and what it was sent, and
+ * does on request what services do in life: be slow, fail, be large.
  *
- *      ?delay=250ms   answers after that long       ?status=503   answers with that status       ?size=64KiB   answers with that many bytes
+ *      ?delay=250ms   answers after that long       ?status=503   answers with that status       ?size=64KiB   answers
+ * with that many bytes
  *
  * It is made of the gateway's own parts: a server whose one route has the handler below.
  */
@@ -85,8 +87,8 @@ static bool read_query(const struct message *request, struct demo_state *s)
             s->status = -1;
         else
             continue;
-        if (s->delay_ms < 0 || s->delay_ms > DELAY_MS_MAX || s->status < 200 || s->status > 599 || s->size > SIZE_MAX_ASKED ||
-            (slice_eq(name, SLICE("size")) && s->size < 0))
+        if (s->delay_ms < 0 || s->delay_ms > DELAY_MS_MAX || s->status < 200 || s->status > 599 ||
+            s->size > SIZE_MAX_ASKED || (slice_eq(name, SLICE("size")) && s->size < 0))
             return false;
     }
     return true;
@@ -112,8 +114,7 @@ static void write_answer(struct exchange *x, struct demo_state *s, struct json_o
     json_put_string(out, m->authority);
     json_name(out, "headers");
     json_open(out, '{');
-    FIELDS_FOR_EACH(f, &m->fields)
-    {
+    FIELDS_FOR_EACH (f, &m->fields) {
         struct slice name = arena_printf(x->arena, "%.*s", SLICE_ARG(f->name));
         if (!name.at)
             continue;
@@ -179,7 +180,8 @@ static void answer(struct exchange *x, struct demo_state *s)
     write_answer(x, s, &out);
     out.comma = false; /* the line's end is no member */
     json_put_raw(&out, SLICE("\n"));
-    if (out.failed || exchange_reply(x, (unsigned)s->status, SLICE("application/json"), slice_make(out.buf, out.len)) < 0)
+    if (out.failed ||
+        exchange_reply(x, (unsigned)s->status, SLICE("application/json"), slice_make(out.buf, out.len)) < 0)
         exchange_fail(x, ERR_MEMORY, SLICE_EMPTY);
     json_out_done(&out);
 }
@@ -282,8 +284,16 @@ static void keep_plan(struct plan *plan)
 static int serve(struct demo *demo, const struct address *address)
 {
     static const struct http_limits limits = {
-        .head_bytes_max = 65536,    .target_bytes_max = 16384, .fields_max = 256,    .body_room_bytes = 65536,  .drain_bytes_max = 1 << 20,
-        .head_timeout_ms = 60000,   .keep_alive_ms = 3600000,  .body_idle_ms = 60000, .send_idle_ms = 60000, .linger_ms = 2000,
+        .head_bytes_max = 65536,
+        .target_bytes_max = 16384,
+        .fields_max = 256,
+        .body_room_bytes = 65536,
+        .drain_bytes_max = 1 << 20,
+        .head_timeout_ms = 60000,
+        .keep_alive_ms = 3600000,
+        .body_idle_ms = 60000,
+        .send_idle_ms = 60000,
+        .linger_ms = 2000,
         .underscores_ok = true,
     };
     const struct listen_options options = { .backlog = 1024, .reuse_port = false };
@@ -318,7 +328,9 @@ static int run(int argc, char **argv)
         else
             return command_usage(&command_demo_service, "`%s` is no argument of it", argv[i]);
     }
-    static struct network everyone[] = { { .base.family = AF_INET }, { .base.family = AF_INET6 }, { .base.family = AF_UNIX } };
+    static struct network everyone[] = { { .base.family = AF_INET },
+                                         { .base.family = AF_INET6 },
+                                         { .base.family = AF_UNIX } };
     struct address address;
     const char *why = "give --listen ADDRESS";
     if (argc % 2 == 0 || !listen || address_parse(slice_from(listen), &address, &why) < 0)

@@ -1,9 +1,9 @@
 /*
  * maitred proxy: a load balancer from the command line, no file needed.
  */
+#include "balance/balance.h"
 #include "base/assert.h"
 #include "base/json.h"
-#include "balance/balance.h"
 #include "main/command.h"
 #include "main/running.h"
 

@@ -6,8 +6,6 @@
 
 #include "base/slice.h"
 
-
-
 static int run(int argc, char **argv)
 {
     const char *path = NULL;
@@ -22,7 +20,8 @@ static int run(int argc, char **argv)
     if (!path)
         return command_usage(&command_run, "which configuration? Give -c FILE");
 
-    const struct running_options options = { .config_path = path, .argv = argv - 1 /* the program.s name and the command */ };
+    const struct running_options options = { .config_path = path,
+                                             .argv = argv - 1 /* the program.s name and the command */ };
     return running_main(&options);
 }
 

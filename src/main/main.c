@@ -8,19 +8,21 @@
 #include "main/command.h"
 
 static const struct command *const commands[] = {
-    &command_run,    &command_check,     &command_proxy,   &command_schema,
+    &command_run,       &command_check,   &command_proxy,        &command_schema,
     &command_reference, &command_version, &command_demo_service,
 };
 
 static void print_help(FILE *out)
 {
-    fprintf(out, "maitred %s: load balancer and API gateway\n\nUsage: maitred COMMAND [ARGUMENTS]\n\nCommands:\n", MAITRED_VERSION);
+    fprintf(out, "maitred %s: load balancer and API gateway\n\nUsage: maitred COMMAND [ARGUMENTS]\n\nCommands:\n",
+            MAITRED_VERSION);
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
         fprintf(out, "  %-13s %s\n", commands[i]->name, commands[i]->summary);
-    fprintf(out,
-            "\n`maitred COMMAND --help` tells more.\n\n"
-            "Exit codes: %d fine, %d it could not start or failed, %d wrong arguments, %d mistakes in the configuration.\n",
-            EXIT_FINE, EXIT_FAULT, EXIT_USAGE, EXIT_CONFIG);
+    fprintf(
+        out,
+        "\n`maitred COMMAND --help` tells more.\n\n"
+        "Exit codes: %d fine, %d it could not start or failed, %d wrong arguments, %d mistakes in the configuration.\n",
+        EXIT_FINE, EXIT_FAULT, EXIT_USAGE, EXIT_CONFIG);
 }
 
 int command_usage(const struct command *command, const char *format, ...)

@@ -1,5 +1,6 @@
 /*
- * The service manager's notification protocol; its documentation promises that it stays as it is and may be spoken without a library.
+ * The service manager's notification protocol; its documentation promises that it stays as it is and may be spoken
+ * without a library.
  */
 #include "main/notify.h"
 

@@ -1,5 +1,6 @@
 /*
- * Telling the service manager (sd_notify's protocol: datagrams of NAME=VALUE lines to $NOTIFY_SOCKET).  Without that variable all calls do nothing.
+ * Telling the service manager (sd_notify's protocol: datagrams of NAME=VALUE lines to $NOTIFY_SOCKET).  Without that
+ * variable all calls do nothing.
  */
 #pragma once
 

@@ -1,6 +1,6 @@
 /*
- * Dropping privileges: groups, group, user, then the one capability that reloads need, CAP_NET_BIND_SERVICE.  The order is the only one that works: capabilities are kept across setuid by
- * PR_SET_KEEPCAPS, and cut down after it.
+ * Dropping privileges: groups, group, user, then the one capability that reloads need, CAP_NET_BIND_SERVICE.  The order
+ * is the only one that works: capabilities are kept across setuid by PR_SET_KEEPCAPS, and cut down after it.
  */
 #include "main/privileges.h"
 
@@ -88,7 +88,8 @@ static int look_as_user(const struct settings *settings, const char *config_path
     return lacks;
 }
 
-void privileges_check(struct conf *conf, const struct conf_node *root, const struct settings *settings, const char *config_path)
+void privileges_check(struct conf *conf, const struct conf_node *root, const struct settings *settings,
+                      const char *config_path)
 {
     if (geteuid() != 0 || strcmp(settings->user, "root") == 0)
         return;
@@ -102,13 +103,15 @@ void privileges_check(struct conf *conf, const struct conf_node *root, const str
     int lacks = WEXITSTATUS(status);
     const struct conf_node *user = conf_get(root, "user");
     if (lacks & LACKS_USER)
-        conf_warn(conf, user, "there is no user `%s` on this machine: as root the gateway would not start", settings->user);
+        conf_warn(conf, user, "there is no user `%s` on this machine: as root the gateway would not start",
+                  settings->user);
     if (lacks & LACKS_CONFIG)
-        conf_warn(conf, user, "user `%s` cannot read %s: started as root the gateway would run, but reloads would fail", settings->user,
-                  config_path);
+        conf_warn(conf, user, "user `%s` cannot read %s: started as root the gateway would run, but reloads would fail",
+                  settings->user, config_path);
     if (lacks & LACKS_LOG)
-        conf_warn(conf, conf_get(root, "access_log"), "user `%s` cannot write to %s: reopening it after rotation would fail",
-                  settings->user, settings->access_log.to);
+        conf_warn(conf, conf_get(root, "access_log"),
+                  "user `%s` cannot write to %s: reopening it after rotation would fail", settings->user,
+                  settings->access_log.to);
     if (lacks & LACKS_BIND)
         conf_warn(conf, user, "user `%s` could not keep the right to bind low ports", settings->user);
 }

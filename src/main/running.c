@@ -106,7 +106,8 @@ static void on_signal(struct signals *signals, int number)
         break;
     default:
         if (!r->draining)
-            log_notice("stop", "draining for at most %lld ms", (long long)r->gateway.current->settings.timeouts.drain_ms);
+            log_notice("stop", "draining for at most %lld ms",
+                       (long long)r->gateway.current->settings.timeouts.drain_ms);
         notify_stopping();
         begin_drain(r, DRAIN_STOP);
         break;
@@ -136,7 +137,8 @@ static void on_applied(struct gateway *gateway, void *user)
     if (!r->announced) {
         r->announced = true;
         log_addresses(gateway);
-        log_notice("start", "maitred %s serves with %u worker%s", MAITRED_VERSION, gateway->worker_count, gateway->worker_count == 1 ? "" : "s");
+        log_notice("start", "maitred %s serves with %u worker%s", MAITRED_VERSION, gateway->worker_count,
+                   gateway->worker_count == 1 ? "" : "s");
         upgrade_tell_ready();
     } else {
         log_notice("reload", "configuration %llu is in force", (unsigned long long)gateway->current->generation);

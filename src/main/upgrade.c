@@ -1,5 +1,6 @@
 /*
- * Starting the binary that is on disk now, with our sockets.  Between fork and exec only async-signal-safe calls are made: everything the child needs is prepared before.
+ * Starting the binary that is on disk now, with our sockets.  Between fork and exec only async-signal-safe calls are
+ * made: everything the child needs is prepared before.
  */
 #include "main/upgrade.h"
 

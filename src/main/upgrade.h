@@ -3,7 +3,8 @@
  *
  *      old: starts the new binary with the same arguments, the listening sockets and one end of a pipe
  *      new: loads, serves, writes one byte into the pipe
- *      old: on the byte, drains (its sockets live on in the new one); at the pipe's end without one, says so and goes on
+ *      old: on the byte, drains (its sockets live on in the new one); at the pipe's end without one, says so and goes
+ * on
  */
 #pragma once
 
@@ -16,7 +17,7 @@ struct gateway;
 struct upgrade {
     struct gateway *gateway;
     char **argv;
-    struct io io;  /* the pipe's reading end while the new process starts */
+    struct io io; /* the pipe's reading end while the new process starts */
     int pid;
     bool running;
     void (*on_handed)(struct upgrade *upgrade); /* the new process serves */

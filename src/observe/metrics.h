@@ -36,8 +36,8 @@ void metrics_done(void);
 struct series *series_get(const struct metric_family *family, const char *const *values);
 void series_drop(struct series *series);
 
-/* Where a series counts: it stays as long as the series, and a holder that counts on every request keeps it, so that it never touches the series
- * itself. NULL for NULL. */
+/* Where a series counts: it stays as long as the series, and a holder that counts on every request keeps it, so that it
+ * never touches the series itself. NULL for NULL. */
 typedef _Atomic(uint64_t) metric_cell;
 enum { METRIC_PAGE_CELLS = 512 }; /* a worker's cells are this far from the next one's */
 metric_cell *series_place(struct series *series);

@@ -18,8 +18,8 @@
 #include "observe/metrics.h"
 
 enum {
-    /* A histogram's cells: the sum in microseconds, beside it the buckets that fast answers fall in, and behind the last of
-     * them one for what is above. */
+    /* A histogram's cells: the sum in microseconds, beside it the buckets that fast answers fall in, and behind the
+     * last of them one for what is above. */
     METRIC_CELL_SUM = 0,
     METRIC_CELL_BUCKETS = 1,
     METRIC_HISTOGRAM_CELLS = METRIC_CELL_BUCKETS + METRIC_BUCKETS + 1,

@@ -53,7 +53,8 @@ static void lay_out_runs(struct router *router, struct placement *placements, ui
     if (count > 0)
         qsort(placements, count, sizeof(*placements), order_placements);
     router->routes_raw = mem_must(((size_t)count + 2) * sizeof(*router->routes));
-    router->routes = (struct route *)(((uintptr_t)router->routes_raw + sizeof(struct route) - 1) & ~(uintptr_t)(sizeof(struct route) - 1));
+    router->routes = (struct route *)(((uintptr_t)router->routes_raw + sizeof(struct route) - 1) &
+                                      ~(uintptr_t)(sizeof(struct route) - 1));
     router->route_count = count + 1;
     for (uint32_t i = 0; i < count; i++) {
         const struct placement *p = &placements[i];

@@ -1,5 +1,6 @@
 /*
- * Accepting: in batches, pausing at the connection limit and when descriptors run out, and stopping without losing what the kernel has queued.
+ * Accepting: in batches, pausing at the connection limit and when descriptors run out, and stopping without losing what
+ * the kernel has queued.
  */
 #include <errno.h>
 
@@ -18,7 +19,8 @@ enum {
 static bool at_limit(const struct server *server)
 {
     const struct serve_shared *shared = server->shared;
-    return shared->connections_max && atomic_load_explicit(&shared->connections, memory_order_relaxed) >= shared->connections_max;
+    return shared->connections_max &&
+           atomic_load_explicit(&shared->connections, memory_order_relaxed) >= shared->connections_max;
 }
 
 static void pause_accepting(struct server *server)
@@ -94,7 +96,8 @@ void accept_on_ready(struct io *io)
     struct server *server = container_of(io, struct server, io);
     for (int i = 0; i < ACCEPT_BATCH; i++) {
         if (at_limit(server)) {
-            log_notice("connection_limit", "at the limit of %u connections: accepting pauses", server->shared->connections_max);
+            log_notice("connection_limit", "at the limit of %u connections: accepting pauses",
+                       server->shared->connections_max);
             pause_accepting(server);
             return;
         }

@@ -1,5 +1,6 @@
 /*
- * From a request head to an exchange: shedding when memory is short, the route, the captures, the hops that are believed.
+ * From a request head to an exchange: shedding when memory is short, the route, the captures, the hops that are
+ * believed.
  */
 #include "base/assert.h"
 #include "base/memory.h"
@@ -9,7 +10,8 @@
 #include "route/router.h"
 #include "serve/serving.h"
 
-/* The ladder under memory pressure, in percent of the budget: first connections end with their answer, then requests are refused. */
+/* The ladder under memory pressure, in percent of the budget: first connections end with their answer, then requests
+ * are refused. */
 enum { SHED_KEEP_ALIVE = 80, SHED_REQUESTS = 92 };
 
 static enum err shed(struct server *server, struct stream *stream)

@@ -1,5 +1,6 @@
 /*
- * The life of a server: start, new settings, stop.  It outlives its connections by reference count and frees itself at the end of the turn in which the last one ended.
+ * The life of a server: start, new settings, stop.  It outlives its connections by reference count and frees itself at
+ * the end of the turn in which the last one ended.
  */
 #include "serve/server.h"
 
@@ -104,8 +105,7 @@ void server_stop(struct server *server, enum server_stop how, struct link *stopp
     if (!server->paused)
         loop_unwatch(&server->worker->loop, &server->io); /* the socket may live on in another process */
     loop_close(&server->worker->loop, &server->io);
-    LIST_FOR_EACH(link, &server->conns)
-    {
+    LIST_FOR_EACH (link, &server->conns) {
         h1_drain(h1_from_link(link), false);
     }
     free_when_unused(server);
@@ -114,8 +114,7 @@ void server_stop(struct server *server, enum server_stop how, struct link *stopp
 /* The codec unlinks a connection that it closes, so the next one is looked up first. */
 static void for_each_connection(struct link *stopping, void (*act)(struct h1_conn *conn))
 {
-    LIST_FOR_EACH(at, stopping)
-    {
+    LIST_FOR_EACH (at, stopping) {
         struct server *server = container_of(at, struct server, link);
         MAGIC_CHECK(server, SERVER_MAGIC);
         struct link *next;

@@ -3,9 +3,11 @@
  *
  *      accept -> h1_serve (codec) -> on_request -> router -> exchange_begin
  *
- * The socket is level-triggered, so that another process may take over the same one.  Accepting pauses while the process is at its connection limit or out of descriptors.
+ * The socket is level-triggered, so that another process may take over the same one.  Accepting pauses while the
+ * process is at its connection limit or out of descriptors.
  *
- * Owner: control makes it by letter on the worker; after server_stop it frees itself with its last connection. One worker.
+ * Owner: control makes it by letter on the worker; after server_stop it frees itself with its last connection. One
+ * worker.
  */
 #pragma once
 
@@ -31,7 +33,8 @@ struct serve_shared {
     unsigned connections_max;
 };
 
-/* What a snapshot says of a listener; copied. The router and the conf are held by the server while they are in force. */
+/* What a snapshot says of a listener; copied. The router and the conf are held by the server while they are in force.
+ */
 struct server_settings {
     struct http_limits limits;
     const struct forwarding_conf *forwarding;

@@ -2,11 +2,12 @@
  * Tries.  Which failure may be tried again (RFC 9110 9.2.2):
  *
  *      the request surely was not processed (connect failed, refused, closed before a byte went out)    any method
- *      the connection broke before an answer                                                           idempotent methods
- *      anything after the answer's head, or with more body gone than the replay holds                  never
+ *      the connection broke before an answer                                                           idempotent
+ * methods anything after the answer's head, or with more body gone than the replay holds                  never
  *
- * A connection from the pool that the service had closed meanwhile says nothing about the service: it is replaced at once, costs no try and no budget.  Real retries go to
- * another target, after a back-off with full jitter, within `retry.attempts` and the upstream's budget.
+ * A connection from the pool that the service had closed meanwhile says nothing about the service: it is replaced at
+ * once, costs no try and no budget.  Real retries go to another target, after a back-off with full jitter, within
+ * `retry.attempts` and the upstream's budget.
  */
 #include "base/assert.h"
 #include "base/memory.h"
@@ -112,9 +113,10 @@ void attempt_open(struct proxying *p)
     ENSURE(!p->trying && !p->accepted);
     x->record.try_start_ns = x->worker->loop.now_ns;
     p->events = 0;
-    int rc = upstream_open(p->proxy->upstream, x->worker->index, 0, &p->tried, p->insist_fresh, x->arena, &up_events, p, &p->try);
+    int rc = upstream_open(p->proxy->upstream, x->worker->index, 0, &p->tried, p->insist_fresh, x->arena, &up_events, p,
+                           &p->try);
     if (rc == -ERR_NO_TARGET || rc == -ERR_UPSTREAM_FULL) {
-        exchange_fail(x, (enum err)-rc, SLICE_EMPTY);
+        exchange_fail(x, (enum err) - rc, SLICE_EMPTY);
         return;
     }
     p->trying = true;
@@ -122,7 +124,7 @@ void attempt_open(struct proxying *p)
     if (x->record.tries < UINT8_MAX)
         x->record.tries++;
     if (rc < 0) {
-        attempt_failed(p, (enum err)-rc);
+        attempt_failed(p, (enum err) - rc);
         return;
     }
     x->record.reused_up = p->try.stream->reused;

@@ -1,5 +1,6 @@
 /*
- * The proxy handler's settings and events.  Events of the service's stream only leave bits; everything happens in proxy_wake, in the exchange's own turn.
+ * The proxy handler's settings and events.  Events of the service's stream only leave bits; everything happens in
+ * proxy_wake, in the exchange's own turn.
  */
 #include "handlers/proxy/proxy.h"
 
@@ -10,12 +11,25 @@
 #include "http/message.h"
 
 static const struct conf_field proxy_fields[] = {
-    { "upstream", { .kind = CONF_REF, .names = "upstream" }, CONF_AT(proxy_conf, upstream), CONF_REQUIRED, NULL,
+    { "upstream",
+      { .kind = CONF_REF, .names = "upstream" },
+      CONF_AT(proxy_conf, upstream),
+      CONF_REQUIRED,
+      NULL,
       "The upstream, declared under `upstreams`, whose targets serve the request." },
-    { "path", { .kind = CONF_STRING }, CONF_AT(proxy_conf, path), 0, NULL,
-      "The path that the service sees, with the route's captures: `/users/{id}`. On a route by `prefix` it takes the prefix's place: "
+    { "path",
+      { .kind = CONF_STRING },
+      CONF_AT(proxy_conf, path),
+      0,
+      NULL,
+      "The path that the service sees, with the route's captures: `/users/{id}`. On a route by `prefix` it takes the "
+      "prefix's place: "
       "`/` takes it off. Left out, the path stays as it came." },
-    { "host", { .kind = CONF_STRING }, CONF_AT(proxy_conf, host), 0, "preserve",
+    { "host",
+      { .kind = CONF_STRING },
+      CONF_AT(proxy_conf, host),
+      0,
+      "preserve",
       "The `Host` that the service sees: `preserve` (the client's), `target` (the address of the target), or a name." },
     CONF_END,
 };
@@ -86,7 +100,7 @@ static void proxy_start(struct exchange *x, void *state, const void *data)
     if (rc == 0)
         rc = forwarding_add_hop(x, x->plan->forwarding, &p->head);
     if (rc < 0) {
-        exchange_fail(x, (enum err)-rc, SLICE_EMPTY);
+        exchange_fail(x, (enum err) - rc, SLICE_EMPTY);
         return;
     }
     attempt_open(p);
@@ -150,7 +164,8 @@ static void proxy_on_wake(struct exchange *x, void *state)
         return;
     if ((events & ATTEMPT_HEAD) && !p->accepted)
         accept_response(p);
-    if ((events & ATTEMPT_BODY) || ((events & ATTEMPT_RESET) && p->accepted)) /* a cut stands in the pipe as an end does */
+    if ((events & ATTEMPT_BODY) ||
+        ((events & ATTEMPT_RESET) && p->accepted)) /* a cut stands in the pipe as an end does */
         exchange_source_more(x);
     if ((events & ATTEMPT_RESET) && !p->accepted) {
         attempt_failed(p, p->try.stream->err);

@@ -6,8 +6,8 @@
  *      request.c     the request's body, with a bounded replay for the next try
  *      target.c   the path and host that the service sees
  *
- * An answer is *accepted* when its final head is handed to the spine; retries end there, or once more of the body has gone out than the replay holds.  No one else in the program
- * retries.
+ * An answer is *accepted* when its final head is handed to the spine; retries end there, or once more of the body has
+ * gone out than the replay holds.  No one else in the program retries.
  */
 #pragma once
 
@@ -26,7 +26,7 @@ enum {
 enum host_mode { HOST_PRESERVE, HOST_TARGET, HOST_LITERAL };
 
 struct path_part {
-    struct slice text;    /* literal, or a capture's name */
+    struct slice text; /* literal, or a capture's name */
     bool capture;
 };
 
@@ -57,22 +57,22 @@ enum attempt_event { ATTEMPT_HEAD = 1, ATTEMPT_BODY = 2, ATTEMPT_ROOM = 4, ATTEM
 struct proxying {
     struct exchange *x;
     const struct proxy *proxy;
-    struct message head;        /* the request as the service gets it */
+    struct message head; /* the request as the service gets it */
     struct upstream_try try;
     struct tried tried;
     struct interim *interims, **interims_end;
-    struct pipe replay;         /* copies of what was taken from the body */
-    struct pipe feed;           /* a later try sends this first */
+    struct pipe replay;                         /* copies of what was taken from the body */
+    struct pipe feed;                           /* a later try sends this first */
     uint64_t response_deadline_ms, retry_at_ms; /* 0: not waiting for it */
-    uint8_t events;             /* enum attempt_event */
+    uint8_t events;                             /* enum attempt_event */
     uint8_t stale_tries;
-    bool trying;                /* `try` is open */
+    bool trying; /* `try` is open */
     bool accepted;
-    bool replayable;            /* what is taken from the body is kept in `replay` */
-    bool body_lost;             /* something was taken that is not in `replay`: there is no other try */
+    bool replayable; /* what is taken from the body is kept in `replay` */
+    bool body_lost;  /* something was taken that is not in `replay`: there is no other try */
     bool body_end_taken;
-    bool counted;               /* upstream_request_begin was called */
-    bool in_budget;             /* upstream_retry_begin said yes for this try */
+    bool counted;   /* upstream_request_begin was called */
+    bool in_budget; /* upstream_retry_begin said yes for this try */
     bool insist_fresh;
 };
 
@@ -85,8 +85,9 @@ void request_init(struct proxying *p);
 void request_done(struct proxying *p);
 void request_rewind(struct proxying *p); /* for the next try */
 void request_send(struct proxying *p);
-void request_reopen(struct proxying *p); /* the answer made a tunnel: bytes flow again */
+void request_reopen(struct proxying *p);         /* the answer made a tunnel: bytes flow again */
 void request_await_response(struct proxying *p); /* all of it is out: the response's time begins */
 /* target.c: compiled when the configuration loads */
-int target_compile(struct conf *conf, const struct conf_node *node, const struct proxy_conf *settings, struct proxy *ret_proxy);
+int target_compile(struct conf *conf, const struct conf_node *node, const struct proxy_conf *settings,
+                   struct proxy *ret_proxy);
 MUST_USE int target_shape(struct proxying *p);

@@ -1,6 +1,7 @@
 /*
- * The request's body on its way to the service.  What is taken from the exchange is copied into a bounded replay first, so that another try can send it again; a body that is known to be longer
- * than the replay is never copied: it is not sent before the head has reached the kernel, and from then on there is no other try.
+ * The request's body on its way to the service.  What is taken from the exchange is copied into a bounded replay first,
+ * so that another try can send it again; a body that is known to be longer than the replay is never copied: it is not
+ * sent before the head has reached the kernel, and from then on there is no other try.
  */
 #include "base/assert.h"
 #include "base/memory.h"

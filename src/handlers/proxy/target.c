@@ -1,6 +1,7 @@
 /*
- * What the service sees as path and host.  The path's template is compiled when the configuration loads.  Captures go in as the normalised path had them, still escaped, so that what a client put
- * into a segment stays in that segment; behind a route by prefix, the template takes the prefix's place.
+ * What the service sees as path and host.  The path's template is compiled when the configuration loads.  Captures go
+ * in as the normalised path had them, still escaped, so that what a client put into a segment stays in that segment;
+ * behind a route by prefix, the template takes the prefix's place.
  */
 #include "base/sys.h"
 #include "exchange/captures.h"
@@ -45,7 +46,8 @@ static int compile_path(struct conf *conf, const struct conf_node *node, struct 
     return 0;
 }
 
-int target_compile(struct conf *conf, const struct conf_node *node, const struct proxy_conf *settings, struct proxy *proxy)
+int target_compile(struct conf *conf, const struct conf_node *node, const struct proxy_conf *settings,
+                   struct proxy *proxy)
 {
     if (settings->path && compile_path(conf, conf_get(node, "path"), slice_from(settings->path), proxy) < 0)
         return -1;
@@ -56,7 +58,8 @@ int target_compile(struct conf *conf, const struct conf_node *node, const struct
     else if (slice_eq(host, SLICE("target")))
         proxy->host_mode = HOST_TARGET;
     else if (!field_value_valid(host) || host.len == 0 || slice_find(host, ' ') >= 0) {
-        conf_error(conf, conf_get(node, "host"), "expected `preserve`, `target` or a host name, got `%.*s`", SLICE_ARG(host));
+        conf_error(conf, conf_get(node, "host"), "expected `preserve`, `target` or a host name, got `%.*s`",
+                   SLICE_ARG(host));
         return -1;
     }
     proxy->host = host;
