@@ -53,7 +53,8 @@ extern const struct conf_struct upstream_schema; /* of upstream_conf */
  * are below it; caps are shared by those attached. NULL without memory. */
 struct upstream *upstream_new(const char *name, const struct upstream_conf *conf, struct conf *conf_owner,
                               unsigned workers);
-/* Before the first attach: how large an answer's head may be, what is held of its body and when that is spliced, as these limits say. Without a call: defaults of our own. */
+/* Before the first attach: how large an answer's head may be, what is held of its body and when that is spliced, as
+ * these limits say. Without a call: defaults of our own. */
 void upstream_limit(struct upstream *upstream, const struct http_limits *limits);
 struct upstream *upstream_hold(struct upstream *upstream);
 /* Any thread. With the last reference: per-worker parts must have been detached. Connections still busy then hold a

@@ -1,8 +1,8 @@
 /*
  * The redirect handler: where it sends, and that no request can make it send elsewhere.
  */
-#include <ctype.h>
 #include "answering.h"
+#include <ctype.h>
 
 #include "base/assert.h"
 
