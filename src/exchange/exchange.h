@@ -87,7 +87,7 @@ struct exchange {
     bool responded; /* a final response is set */
     bool head_down; /* and its head went to the client: no reply can replace it */
     bool local_reply;
-    bool in_run, ended, tunnel, request_stopped, source_cut, body_taken;
+    bool in_run, ended, tunnel, request_stopped, source_cut, body_taken, request_sent;
     uint8_t depth;        /* a child's: at most CHILD_DEPTH_MAX */
     struct slice peer;    /* the peer's address as text: what X-Forwarded-For gets */
     uint64_t deadline_ms; /* of the whole exchange; 0 none */
@@ -151,6 +151,11 @@ void exchange_wake(struct exchange *x);
 /* on_wake will be called once the loop has reached this time, unless it is set anew; 0 clears. One alarm an exchange.
  */
 void exchange_set_alarm(struct exchange *x, uint64_t at_ms);
+/* In a tunnel: the handler's side has sent the client's last byte and its end. */
+static inline void exchange_request_sent(struct exchange *x)
+{
+    x->request_sent = true;
+}
 /* The handler will read no more of the request. */
 void exchange_stop_request(struct exchange *x);
 

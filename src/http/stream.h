@@ -67,7 +67,8 @@ struct stream_events {
      * role). May be NULL. */
     void (*on_written)(struct stream *stream);
     /* Server role: all that was sent, its end (or its cut) included, has reached the kernel. Comes once, from the
-     * flush, never inside an op; the stream may be released now. (Not after reset or on_reset.) */
+     * flush, never inside an op; the stream may be released now. (Not after reset or on_reset.)
+     * Client role: in a tunnel, the same; may be NULL. */
     void (*on_sent)(struct stream *stream);
 };
 

@@ -50,6 +50,11 @@ static void up_on_written(struct stream *stream)
         leave(stream, ATTEMPT_WRITTEN);
 }
 
+static void up_on_sent(struct stream *stream)
+{
+    leave(stream, ATTEMPT_SENT);
+}
+
 static void up_on_interim(struct stream *stream, const struct message *head)
 {
     struct proxying *p = stream->user;
@@ -69,6 +74,7 @@ static const struct stream_events up_events = {
     .on_room = up_on_room,
     .on_reset = up_on_reset,
     .on_written = up_on_written,
+    .on_sent = up_on_sent,
 };
 
 /* ---- opening ---- */

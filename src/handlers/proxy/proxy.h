@@ -51,7 +51,7 @@ struct interim {
     const struct message *head;
 };
 
-enum attempt_event { ATTEMPT_HEAD = 1, ATTEMPT_BODY = 2, ATTEMPT_ROOM = 4, ATTEMPT_RESET = 8, ATTEMPT_WRITTEN = 16 };
+enum attempt_event { ATTEMPT_HEAD = 1, ATTEMPT_BODY = 2, ATTEMPT_ROOM = 4, ATTEMPT_RESET = 8, ATTEMPT_WRITTEN = 16, ATTEMPT_SENT = 32 };
 
 /* State in the exchange's arena. One attempt at a time. */
 struct proxying {

@@ -139,6 +139,10 @@ void client_send_failed(struct h1_conn *conn, enum err err)
     s->base.keep_alive = false;
     s->send_due_ms = 0;
     pipe_done(&s->out);
+    if (s->base.tunnel && s->body.done) { /* neither half goes on */
+        client_failed(conn, err);
+        return;
+    }
     /* The next read tells what the service had to say; no edge need come for it. */
     conn->transport.io.ready |= IO_READABLE | IO_HANGUP;
     loop_again(conn_loop(conn), &conn->transport.io);

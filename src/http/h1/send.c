@@ -67,7 +67,7 @@ static void out_is_empty(struct h1_conn *conn, struct h1_stream *s)
     s->sent_told = true;
     if (s->base.tunnel)
         conn->transport.ops->shutdown(&conn->transport);
-    if (!conn->is_client)
+    if (!conn->is_client || (s->base.tunnel && s->base.events->on_sent))
         s->base.events->on_sent(&s->base);
 }
 
