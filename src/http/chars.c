@@ -22,17 +22,13 @@
 #define VISIBLE(c)    ((c) > ' ' && (c) < 0x7f)
 #define VALUE(c)      (VISIBLE(c) || (c) == ' ' || (c) == '\t' || (c) >= 0x80)
 #define UNRESERVED(c) (DIGIT(c) || ALPHA(c) || (c) == '-' || (c) == '.' || (c) == '_' || (c) == '~')
-#define SUB_DELIM(c)                                                                                                   \
-    ((c) == '!' || (c) == '$' || (c) == '&' || (c) == '\'' || (c) == '(' || (c) == ')' || (c) == '*' || (c) == '+' ||  \
-     (c) == ',' || (c) == ';' || (c) == '=')
-#define REG_NAME(c) (UNRESERVED(c) || SUB_DELIM(c) || (c) == '%')
-#define QUERY(c)    (VISIBLE(c) && (c) != '"' && (c) != '<' && (c) != '>' && (c) != '#')
-#define PATH(c)     (QUERY(c) && (c) != '?' && (c) != '\\' && (c) != '^' && (c) != '`' && (c) != '{' && (c) != '}')
+#define QUERY(c)      (VISIBLE(c) && (c) != '"' && (c) != '<' && (c) != '>' && (c) != '#')
+#define PATH(c)       (QUERY(c) && (c) != '?' && (c) != '\\' && (c) != '^' && (c) != '`' && (c) != '{' && (c) != '}')
 
 #define CLASSES(c)                                                                                                     \
     ((TOKEN(c) ? CHAR_TOKEN : 0) | (VALUE(c) ? CHAR_VALUE : 0) | (PATH(c) ? CHAR_PATH : 0) |                           \
-     (QUERY(c) ? CHAR_QUERY : 0) | (REG_NAME(c) ? CHAR_REG_NAME : 0) | (HEX(c) ? CHAR_HEX : 0) |                       \
-     (DIGIT(c) ? CHAR_DIGIT : 0) | (UNRESERVED(c) ? CHAR_UNRESERVED : 0))
+     (QUERY(c) ? CHAR_QUERY : 0) | (HEX(c) ? CHAR_HEX : 0) | (DIGIT(c) ? CHAR_DIGIT : 0) |                             \
+     (UNRESERVED(c) ? CHAR_UNRESERVED : 0))
 #define FOUR(c)    CLASSES(c), CLASSES((c) + 1), CLASSES((c) + 2), CLASSES((c) + 3)
 #define SIXTEEN(c) FOUR(c), FOUR((c) + 4), FOUR((c) + 8), FOUR((c) + 12)
 #define LINE(c)    SIXTEEN(c), SIXTEEN((c) + 16), SIXTEEN((c) + 32), SIXTEEN((c) + 48)

@@ -8,11 +8,10 @@
 #include <stdint.h>
 
 enum char_class {
-    CHAR_TOKEN = 1,     /* tchar: names, methods */
-    CHAR_VALUE = 2,     /* field values: visible, obs-text, space, tab */
-    CHAR_PATH = 4,      /* of a request target up to "?"; what user agents leave unescaped is let through */
-    CHAR_QUERY = 8,     /* behind "?" */
-    CHAR_REG_NAME = 16, /* of a host name: unreserved, sub-delims, "%" */
+    CHAR_TOKEN = 1, /* tchar: names, methods */
+    CHAR_VALUE = 2, /* field values: visible, obs-text, space, tab */
+    CHAR_PATH = 4,  /* of a request target up to "?"; what user agents leave unescaped is let through */
+    CHAR_QUERY = 8, /* behind "?" */
     CHAR_HEX = 32,
     CHAR_DIGIT = 64,
     CHAR_UNRESERVED = 128, /* what need not be escaped in a URI */

@@ -130,6 +130,13 @@ bool field_name_valid(struct slice name)
     return name.len > 0;
 }
 
+bool field_tells_the_way(struct slice name)
+{
+    struct slice family = SLICE("x-forwarded-");
+
+    return name.len > family.len && slice_eq_nocase(slice_make(name.at, family.len), family);
+}
+
 bool field_value_valid(struct slice value)
 {
     return value.len == 0 || chars_skip_value(value.at, value.at + value.len) == value.at + value.len;

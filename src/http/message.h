@@ -42,7 +42,7 @@ struct message {
     uint16_t status;      /* response */
     int64_t body_length;  /* BODY_NONE, BODY_UNKNOWN or bytes */
     struct slice method_name;
-    struct slice scheme;    /* "http", "https": from the target, or what the connection is */
+    struct slice scheme;    /* "http", "https": what the connection is, whatever the target says */
     struct slice authority; /* Host: without user info, as sent */
     struct slice path;      /* as sent, still encoded, begins with "/" ("*" for TARGET_ASTERISK) */
     struct slice query;     /* without "?" */

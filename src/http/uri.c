@@ -164,13 +164,13 @@ static int parse_port(struct slice digits, uint16_t *ret_port)
     return 0;
 }
 
-static bool is_reg_name(struct slice host)
+static bool is_host_name(struct slice host)
 {
     if (host.len == 0)
         return false;
     const char *end = host.at + host.len;
     for (const char *at = host.at; at < end; at++) {
-        if (!char_is(*at, CHAR_REG_NAME) || (*at == '%' && escape_value(at, end) <= 0))
+        if (!char_is(*at, CHAR_UNRESERVED))
             return false;
     }
     return true;
@@ -193,7 +193,7 @@ int uri_parse_authority(struct slice authority, struct slice *ret_host, uint16_t
     } else {
         ptrdiff_t colon = slice_find(authority, ':');
         host_len = colon < 0 ? authority.len : (size_t)colon;
-        if (!is_reg_name(slice_make(authority.at, host_len)))
+        if (!is_host_name(slice_make(authority.at, host_len)))
             return -ERR_BAD_TARGET;
     }
     *ret_host = slice_make(authority.at, host_len);

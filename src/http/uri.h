@@ -18,7 +18,9 @@ MUST_USE int uri_normalise(struct arena *arena, struct slice path, struct slice 
 MUST_USE int uri_decode(struct arena *arena, struct slice text, struct slice *ret_text);
 /* Next name=value of a query (not decoded); false at the end. */
 bool uri_next_param(struct slice *rest, struct slice *ret_name, struct slice *ret_value);
-/* "host[:port]" with a valid reg-name, IPv4 or [IPv6]; no user info. ret_port 0 when there is none. */
+/* "host[:port]": a name of letters, digits and "-._~", an IPv4 or an [IPv6]; no user info. A reg-name (RFC 3986) could
+ * hold escapes and delimiters too, which no name in use does and which services read in more than one way. ret_port 0
+ * when there is none. */
 MUST_USE int uri_parse_authority(struct slice authority, struct slice *ret_host, uint16_t *ret_port);
 /* Bytes that may stand in a request target's path and query as sent. */
 bool uri_target_valid(struct slice target);

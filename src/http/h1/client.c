@@ -2,7 +2,10 @@
  * The client role: a connection to a service, one request after the other, never pipelined.
  *
  * It goes back to its owner only when nothing about its state is in doubt: the request completely sent, the response
- * complete, not a byte behind it, no end seen, and both sides willing.  Everything else closes it.
+ * complete, not a byte behind it, no end seen, and both sides willing.  Everything else closes it.  A service that
+ * answers before it has been sent a body, or that is sent one with a method that usually has none, may not have read
+ * that body, and could take it for the next request: what it answered to that would then stand where the next client's
+ * answer is awaited.
  *
  * `unsent` says whether the kernel has taken a byte of the request: until then a failure cannot have had any effect on
  * the service, and whatever the service sends is not an answer to it.  When sending fails, only that half is over:
@@ -154,6 +157,33 @@ void client_send_failed(struct h1_conn *conn, enum err err)
 
 /* ---- responses ---- */
 
+static bool lists(struct slice protocols, struct slice wanted)
+{
+    struct slice protocol;
+
+    while ((protocol = slice_next_element(&protocols)).at != NULL) {
+        if (slice_eq_nocase(protocol, wanted))
+            return true;
+    }
+    return false;
+}
+
+/* RFC 9110 7.8: only to what was asked for, and only when the request is complete. */
+static bool was_asked(const struct h1_stream *s, struct slice protocols)
+{
+    enum { LAYERS_MAX = 4 }; /* one protocol upon the other; nobody switches to two */
+    struct slice protocol;
+    unsigned layers = 0;
+
+    if (!s->asked_upgrade || !s->base.end_sent || s->out.bytes > 0)
+        return false;
+    while ((protocol = slice_next_element(&protocols)).at != NULL) {
+        if (++layers > LAYERS_MAX || !lists(s->asked, protocol))
+            return false;
+    }
+    return true;
+}
+
 static int parse_response(struct h1_conn *conn, struct h1_stream *s, struct slice head, struct h1_head *ret_head)
 {
     struct h1_rules rules = {
@@ -167,8 +197,7 @@ static int parse_response(struct h1_conn *conn, struct h1_stream *s, struct slic
     int err = h1_parse_response(s->base.arena, text, &rules, s->method, ret_head);
     if (err)
         return err;
-    bool asked = s->asked_upgrade && s->base.end_sent && s->out.bytes == 0;
-    return ret_head->message->status == 101 && !asked ? -ERR_UPSTREAM_BAD_HEAD : 0;
+    return ret_head->message->status == 101 && !was_asked(s, ret_head->message->upgrade) ? -ERR_UPSTREAM_BAD_HEAD : 0;
 }
 
 /* false: the stream failed. */
@@ -200,6 +229,7 @@ static void take_final(struct h1_conn *conn, struct h1_stream *s, const struct h
     s->base.head = message;
     s->base.keep_alive = s->base.keep_alive && head->keep_alive;
     s->awaits_head = false;
+    s->last = s->last || !s->base.end_sent || s->out.bytes > 0;
     body_init(&s->body, head, message);
     if (message->status == 101 || connected)
         stream_become_tunnel(s);
@@ -318,6 +348,12 @@ static bool expects_content(uint8_t method)
     return method == METHOD_POST || method == METHOD_PUT || method == METHOD_PATCH;
 }
 
+/* RFC 9110 9.3: a body has no meaning there, and services are found that leave it unread. */
+static bool brings_no_body(uint8_t method)
+{
+    return method_is_safe(method) || method == METHOD_DELETE;
+}
+
 static int choose_framing(struct h1_stream *s, const struct message *head, bool end, struct h1_framing *framing)
 {
     int64_t length = head->body_length;
@@ -355,6 +391,7 @@ static int client_send_head(struct stream *stream, const struct message *head, b
     if (head->upgrade.len > 0 && head->method != METHOD_CONNECT) {
         framing.upgrade = head->upgrade;
         s->asked_upgrade = true;
+        s->asked = head->upgrade;
     }
     err = h1_write_request(&s->out, head, &framing);
     if (err) {
@@ -363,6 +400,7 @@ static int client_send_head(struct stream *stream, const struct message *head, b
         return err;
     }
     s->method = head->method;
+    s->last = s->owed != 0 && brings_no_body(head->method);
     stream->head_sent = true;
     stream->end_sent = end;
     conn_flush_later(conn);
@@ -411,7 +449,7 @@ static bool is_reusable(const struct h1_conn *conn, const struct h1_stream *s)
     bool answered = !s->awaits_head && s->body.done && !s->body.broken && !s->base.tunnel;
     bool sent = s->base.end_sent && s->out.bytes == 0 && !s->base.sent_cut;
 
-    return answered && sent && s->base.keep_alive && !conn->draining && conn->kept == NULL && !conn->fin &&
+    return answered && sent && !s->last && s->base.keep_alive && !conn->draining && conn->kept == NULL && !conn->fin &&
            !conn_can(conn, IO_HANGUP);
 }
 

@@ -72,6 +72,7 @@ struct h1_stream {
     int64_t owed;         /* KIND_LENGTH: body bytes declared and not yet queued */
     uint64_t body_due_ms; /* the peer owes body bytes; 0: not waited for */
     uint64_t send_due_ms; /* the peer should take bytes */
+    struct slice asked;   /* client: the protocols of `asked_upgrade` */
     uint64_t turn;        /* which turn_bytes counts */
     uint64_t drain_left;  /* with `discard` */
     uint32_t turn_bytes;
@@ -81,6 +82,7 @@ struct h1_stream {
     uint8_t fault;      /* enum err found inside an op: told from the flush */
     bool awaits_head;   /* client: the response's head has not come */
     bool asked_upgrade; /* the request asked for a tunnel by Upgrade */
+    bool last;          /* client: the service may have taken the request's body for something else */
     bool expects;       /* server: the client waits for a 100 before it sends the body */
     bool want_room;     /* BLOCKED was said */
     bool written_told, sent_told;

@@ -2,9 +2,10 @@
  * The field section of a head (RFC 9112 5, RFC 9110 5 and 7.6.1): strict about its form, and the place where fields
  * that belong to this connection end.
  *
- * What Connection names is removed, as RFC 9110 7.6.1 asks.  A Connection that names Host, Content-Length or
- * Transfer-Encoding can only be an attempt to make the next hop see another message than we do: it is refused. Repeated
- * Host, Content-Length and Transfer-Encoding fields are refused even when equal.
+ * What Connection names is removed, as RFC 9110 7.6.1 asks.  A Connection that names what is meant for everyone on the
+ * way (how the message is framed, whom it is for, who sent it, what it holds) can only be an attempt to make the next
+ * hop see another message than we do, such as one without the client's address: it is refused. Repeated Host,
+ * Content-Length and Transfer-Encoding fields are refused even when equal.
  *
  * The section ends in a line feed, so no loop here needs to look for the end of the buffer: a line feed is neither a
  * token byte nor a value byte.
@@ -23,6 +24,13 @@ _Static_assert(FIELD_COUNT <= 64, "ids fit a 64-bit set");
 static const uint64_t taken_out = BIT(HOST) | BIT(CONTENT_LENGTH) | BIT(TRANSFER_ENCODING) | BIT(CONNECTION) |
                                   BIT(KEEP_ALIVE) | BIT(PROXY_CONNECTION) | BIT(UPGRADE) | BIT(TE) | BIT(EXPECT) |
                                   BIT(HTTP2_SETTINGS);
+
+/* What Connection may not name. */
+static const uint64_t end_to_end = BIT(HOST) | BIT(CONTENT_LENGTH) | BIT(TRANSFER_ENCODING) | BIT(VIA) | BIT(DATE) |
+                                   BIT(FORWARDED) | BIT(X_FORWARDED_FOR) | BIT(X_FORWARDED_PROTO) |
+                                   BIT(X_FORWARDED_HOST) | BIT(X_FORWARDED_PORT) | BIT(X_REAL_IP) | BIT(AUTHORIZATION) |
+                                   BIT(COOKIE) | BIT(SET_COOKIE) | BIT(CONTENT_TYPE) | BIT(CONTENT_ENCODING) |
+                                   BIT(CACHE_CONTROL) | BIT(ORIGIN);
 
 /* RFC 9110 6.5.1: framing, routing, request modifiers, authentication, response control, content description. */
 static const uint64_t no_trailers =
@@ -164,8 +172,7 @@ static int remove_named(struct fields *fields, const struct h1_facts *facts)
     for (unsigned i = 0; i < facts->connection_count; i++) {
         struct slice rest = facts->connection[i], option;
         while ((option = slice_next_element(&rest)).at != NULL) {
-            enum field_id id = field_id(option);
-            if (id == FIELD_HOST || id == FIELD_CONTENT_LENGTH || id == FIELD_TRANSFER_ENCODING)
+            if ((end_to_end >> field_id(option) & 1) || field_tells_the_way(option))
                 return -ERR_BAD_FIELD;
             (void)fields_remove_name(fields, option);
         }
@@ -238,7 +245,7 @@ static bool is_forbidden_trailer(struct slice name)
         if (slice_eq_nocase(name, forbidden[i]))
             return true;
     }
-    return false;
+    return field_tells_the_way(name);
 }
 
 int h1_parse_trailers(struct arena *arena, struct slice section, const struct h1_rules *rules,

@@ -2,8 +2,9 @@
  * Request heads (RFC 9112 3): the request line with its four forms of target, then what the fields mean for a request.
  *
  * The target's authority wins over Host when both are there (RFC 9112 3.2.2); message.authority is the one place where
- * either ends.  User information is refused, as is an authority that is not host[:port].  An upgrade to cleartext
- * HTTP/2 is ignored rather than forwarded: a service that took it would speak past every policy.
+ * either ends.  User information is refused, as is an authority that is not host[:port].  The scheme is what the
+ * connection is, whatever the target says: services are told of it, and believe it. An upgrade to another HTTP or to
+ * TLS is ignored rather than forwarded: a service that took it would speak past every policy.
  */
 #include "base/arena.h"
 #include "base/assert.h"
@@ -49,7 +50,6 @@ static int take_absolute_form(struct message *message)
     else
         return -ERR_BAD_TARGET;
     message->target_form = TARGET_ABSOLUTE;
-    message->scheme = slice_make("https", scheme_len);
     rest.at += scheme_len + 3;
     rest.len -= scheme_len + 3;
     ptrdiff_t slash = slice_find(rest, '/');
@@ -165,6 +165,23 @@ static int judge_expect(struct message *message, const struct h1_facts *facts)
     return 0;
 }
 
+/* RFC 9110 7.8: a name and perhaps a version, both tokens. Anything else the service may take apart in another way. */
+static bool is_protocol(struct slice protocol)
+{
+    struct slice name = slice_cut(&protocol, '/');
+
+    return field_name_valid(name) && (protocol.at == NULL || field_name_valid(protocol));
+}
+
+/* "h2c", "h2", "h2c-16", "HTTP/2.0", "TLS/1.2": requests could follow that no one here sees. */
+static bool carries_http(struct slice protocol)
+{
+    struct slice name = slice_cut(&protocol, '/');
+
+    return (name.len >= 2 && slice_eq_nocase(slice_make(name.at, 2), SLICE("h2"))) ||
+           slice_eq_nocase(name, SLICE("HTTP")) || slice_eq_nocase(name, SLICE("TLS"));
+}
+
 static void judge_upgrade(struct message *message, const struct h1_facts *facts, struct h1_head *head)
 {
     struct slice rest = facts->upgrade, protocol;
@@ -174,8 +191,7 @@ static void judge_upgrade(struct message *message, const struct h1_facts *facts,
         message->method == METHOD_CONNECT)
         return;
     while ((protocol = slice_next_element(&rest)).at != NULL) {
-        if (slice_eq_nocase(protocol, SLICE("h2c")) || slice_eq_nocase(protocol, SLICE("h2")) ||
-            slice_eq_nocase(protocol, SLICE("HTTP/2.0")))
+        if (!is_protocol(protocol) || carries_http(protocol))
             return;
         any = true;
     }

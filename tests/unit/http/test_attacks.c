@@ -42,11 +42,89 @@ static void a_request_that_is_given_back_at_once_is_not_touched_again(void **sta
     }
 }
 
+static void ask_for_upgrade(const char *protocols)
+{
+    struct message *head = request("GET", "/", BODY_NONE);
+
+    world_connect();
+    world_open();
+    head->upgrade = slice_from(protocols);
+    assert_int_equal(stream_send_head(w.stream, head, true), 0);
+    settle();
+}
+
+static void a_service_can_only_switch_to_what_was_asked_for(void **state)
+{
+    static const struct {
+        const char *asked, *got;
+        bool taken;
+    } cases[] = {
+        { "websocket", "WebSocket", true },    { "a, b/1", "b/1", true }, { "a, b", "b, a", true },
+        { "websocket", "h2c", false },         { "a", "a, b", false },    { "b/1", "b", false },
+        { "a", "a, a, a, a, a, a, a", false },
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char answer[256];
+        ask_for_upgrade(cases[i].asked);
+        (void)snprintf(answer, sizeof(answer), "HTTP/1.1 101 X\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n",
+                       cases[i].got);
+        raw_send(answer);
+        assert_int_equal(w.stream->tunnel, cases[i].taken);
+        assert_int_equal(w.stream->err, cases[i].taken ? ERR_NONE : ERR_UPSTREAM_BAD_HEAD);
+        release_stream();
+        raw_close();
+        settle();
+        assert_null(w.conn);
+    }
+}
+
+/* Sends a request with a body and has it answered; whether the connection may serve again. */
+static bool is_kept_after(const char *method, bool answered_early)
+{
+    static const char answer[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    struct message *head = request(method, "/", 3);
+    unsigned idles = w.told.idles;
+
+    world_connect();
+    world_open();
+    assert_int_equal(stream_send_head(w.stream, head, false), 0);
+    settle();
+    if (answered_early)
+        raw_send(answer);
+    send_text("abc");
+    end_body();
+    settle();
+    if (!answered_early)
+        raw_send(answer);
+    assert_in("ok");
+    release_stream();
+    bool kept = w.told.idles > idles;
+    if (kept)
+        h1_close(w.conn);
+    raw_close();
+    settle();
+    return kept;
+}
+
+static void a_connection_on_which_a_body_may_stand_unread_serves_no_one_else(void **state)
+{
+    assert_true(is_kept_after("POST", false));
+    assert_true(is_kept_after("PROPFIND", false));
+    assert_false(is_kept_after("POST", true));
+    assert_false(is_kept_after("GET", false));
+    assert_false(is_kept_after("DELETE", false));
+    assert_false(is_kept_after("OPTIONS", false));
+}
+
+#define WORLD_TEST(f) cmocka_unit_test_setup_teardown(f, world_set_up, world_tear_down)
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(a_request_that_is_given_back_at_once_is_not_touched_again, world_set_up,
-                                        world_tear_down),
+        WORLD_TEST(a_request_that_is_given_back_at_once_is_not_touched_again),
+        WORLD_TEST(a_service_can_only_switch_to_what_was_asked_for),
+        WORLD_TEST(a_connection_on_which_a_body_may_stand_unread_serves_no_one_else),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -124,6 +124,11 @@ static void refused_heads_say_why(void **state)
         { "POST / HTTP/1.1\r\n" H "Connection: content-length\r\nContent-Length: 5\r\n\r\n", ERR_BAD_FIELD },
         { "POST / HTTP/1.1\r\n" H "Connection: close, transfer-encoding\r\n\r\n", ERR_BAD_FIELD },
         { "GET / HTTP/1.1\r\n" H "Connection: host\r\n\r\n", ERR_BAD_FIELD },
+        { "GET / HTTP/1.1\r\n" H "Connection: close, X-Forwarded-For\r\n\r\n", ERR_BAD_FIELD },
+        { "GET / HTTP/1.1\r\n" H "Connection: x-forwarded-ssl\r\n\r\n", ERR_BAD_FIELD },
+        { "GET / HTTP/1.1\r\n" H "Connection: forwarded\r\n\r\n", ERR_BAD_FIELD },
+        { "GET / HTTP/1.1\r\n" H "Connection: Authorization\r\n\r\n", ERR_BAD_FIELD },
+        { "GET / HTTP/1.1\r\n" H "Connection: keep-alive, cookie\r\n\r\n", ERR_BAD_FIELD },
         { "GET / HTTP/1.1\r\n" H "Connection: a b\r\n\r\n", ERR_BAD_FIELD },
         { "GET / HTTP/1.1\r\n" H
           "Connection: a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q,r,s,t,u,v,w,x,y,z,a,b,c,d,e,f,g\r\n\r\n",
@@ -200,7 +205,7 @@ static void the_targets_authority_wins_over_host(void **state)
     assert_slice(parsed.message->authority, "a:1");
     assert_slice(parsed.message->path, "/p");
     assert_slice(parsed.message->query, "q");
-    assert_slice(parsed.message->scheme, "https");
+    assert_slice(parsed.message->scheme, "http"); /* what the connection is: the target is only a claim */
     assert_int_equal(parse("GET http://a HTTP/1.1\r\nHost: b\r\n\r\n"), 0);
     assert_slice(parsed.message->path, "/");
     assert_int_equal(parse("GET http://a?x HTTP/1.1\r\nHost: b\r\n\r\n"), 0);
@@ -307,6 +312,20 @@ static void an_upgrade_to_cleartext_http2_is_ignored(void **state)
     assert_false(parsed.wants_upgrade);
 }
 
+static void an_upgrade_to_what_could_carry_requests_is_ignored_however_it_is_written(void **state)
+{
+    static const char *const protocols[] = { "h2",      "h2c-16", "HTTP/2.0", "http/3",  "TLS/1.2",      "tls",
+                                             "\", h2c", "a b",    "h2c;x",    "\"h2c\"", "websocket/1/2" };
+
+    for (size_t i = 0; i < ARRAY_LEN(protocols); i++) {
+        struct slice head =
+            arena_printf(arena, "GET / HTTP/1.1\r\n" H "Connection: upgrade\r\nUpgrade: %s\r\n\r\n", protocols[i]);
+        assert_int_equal(parse(head.at), 0);
+        assert_int_equal(parsed.message->upgrade.len, 0);
+        assert_false(parsed.wants_upgrade);
+    }
+}
+
 static void names_with_underscores_are_dropped_unless_allowed(void **state)
 {
     struct h1_rules lenient = rules;
@@ -365,6 +384,7 @@ int main(void)
         PARSE_TEST(keep_alive_follows_version_and_connection),
         PARSE_TEST(expectations_and_upgrades_are_told),
         PARSE_TEST(an_upgrade_to_cleartext_http2_is_ignored),
+        PARSE_TEST(an_upgrade_to_what_could_carry_requests_is_ignored_however_it_is_written),
         PARSE_TEST(names_with_underscores_are_dropped_unless_allowed),
         PARSE_TEST(trailers_that_may_not_be_trailers_are_dropped),
         PARSE_TEST(heads_of_many_fields_grow),

@@ -129,7 +129,7 @@ static void authorities_are_taken_apart(void **state)
         { "a", "a", 0 },          { "a.example:80", "a.example", 80 },
         { "a:", "a", 0 },         { "127.0.0.1:1", "127.0.0.1", 1 },
         { "[::1]", "[::1]", 0 },  { "[::1]:65535", "[::1]", 65535 },
-        { "a_b~c", "a_b~c", 0 },  { "%61", "%61", 0 },
+        { "a_b~c", "a_b~c", 0 },  { "%61", NULL, 0 },
         { "", NULL, 0 },          { ":80", NULL, 0 },
         { "a:0", NULL, 0 },       { "a:65536", NULL, 0 },
         { "a:000080", NULL, 0 },  { "a:8o", NULL, 0 },
@@ -141,6 +141,8 @@ static void authorities_are_taken_apart(void **state)
         { "[]", NULL, 0 },        { "[[::1]]", NULL, 0 },
         { "%zz", NULL, 0 },       { "%00", NULL, 0 },
         { "a\\b", NULL, 0 },      { "\xc3\xa9", NULL, 0 },
+        { "a,b", NULL, 0 },       { "a;b=c", NULL, 0 },
+        { "a'b", NULL, 0 },       { "a&b", NULL, 0 },
     };
 
     for (size_t i = 0; i < ARRAY_LEN(authorities); i++) {
