@@ -99,7 +99,7 @@ class Wire:
     # ---- sending ----
 
     def send(self, *parts):
-        for part in parts:
+        for part in filter(None, parts):
             self.sock.sendall(part.encode("latin-1") if isinstance(part, str) else part)
         return self
 
