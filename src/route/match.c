@@ -204,10 +204,19 @@ static struct slice method_text(const struct router *router, unsigned bit)
     return bit < METHOD_COUNT ? names[bit] : router->custom_methods[bit - METHOD_COUNT];
 }
 
+/* Bits that have a name: a route for all methods has others too. */
+static uint64_t named_methods(const struct router *router)
+{
+    unsigned count = METHOD_COUNT + router->custom_method_count;
+    uint64_t all = count < METHOD_BITS ? (1ull << count) - 1 : UINT64_MAX;
+    return all & ~(1ull << METHOD_OTHER);
+}
+
 /* "GET, HEAD, POST": the value of Allow. */
 static struct slice write_allow(struct arena *arena, const struct router *router, uint64_t methods)
 {
     size_t len = 0;
+    methods &= named_methods(router);
     if (methods & 1u << METHOD_GET)
         methods |= 1u << METHOD_HEAD;
     for (uint64_t left = methods; left; left &= left - 1)

@@ -31,7 +31,11 @@ enum {
     CUSTOM_METHODS_MAX = METHOD_BITS - METHOD_COUNT,
 };
 
-#define METHODS_ALL UINT64_MAX /* bit METHOD_OTHER stands for every method that no route names */
+/* What a route takes that names no methods. Bit METHOD_OTHER stands for every method that no route names. CONNECT and
+ * TRACE are not among them: a service that answers the one with 2xx without meaning a tunnel would get whatever follows
+ * past every route and policy, and one that echoes the other shows the client what policies have added to its request.
+ */
+#define METHODS_ALL (UINT64_MAX & ~(1ull << METHOD_CONNECT) & ~(1ull << METHOD_TRACE))
 
 /* One route under one host. 64 bytes: a cache line. */
 struct route {

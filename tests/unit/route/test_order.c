@@ -127,8 +127,23 @@ static void regexes_come_after_prefixes_in_the_order_of_the_file_and_before_rout
 
 static void a_route_without_a_path_takes_targets_that_are_no_paths(void **state)
 {
-    CHECK("- { prefix: / }\n- { regex: '.*' }\n- {}\n", { "OPTIONS *", 2 }, { "CONNECT http://a.example:443", 2 },
-          { "GET /", 0 });
+    CHECK("- { prefix: / }\n- { regex: '.*' }\n- {}\n- { methods: [CONNECT] }\n", { "OPTIONS *", 2 },
+          { "CONNECT http://a.example:443", 3 }, { "GET /", 0 });
+}
+
+static void connect_and_trace_are_taken_by_routes_that_name_them_alone(void **state)
+{
+    struct routing r;
+    routing_build(&r, "- { prefix: / }\n- { prefix: /t, methods: [TRACE, COPY] }\n- {}\n");
+    assert_int_equal(routing_ask(&r, "TRACE /t/x"), 1);
+    assert_int_equal(routing_ask(&r, "COPY /x"), 0);
+    assert_int_equal(routing_ask(&r, "OTHER /x"), 0);
+    assert_int_equal(routing_ask(&r, "TRACE /x"), NO_ROUTE);
+    assert_int_equal(r.match.err, ERR_METHOD_NOT_ALLOWED);
+    assert_slice_equal(r.match.allow, "GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS, COPY");
+    assert_int_equal(routing_ask(&r, "CONNECT http://a.example:443"), NO_ROUTE);
+    assert_int_equal(r.match.err, ERR_METHOD_NOT_ALLOWED);
+    routing_done(&r);
 }
 
 static void paths_are_normalised_before_they_are_matched(void **state)
@@ -197,6 +212,7 @@ int main(void)
         cmocka_unit_test(a_trailing_slash_makes_another_path),
         cmocka_unit_test(regexes_come_after_prefixes_in_the_order_of_the_file_and_before_routes_without_a_path),
         cmocka_unit_test(a_route_without_a_path_takes_targets_that_are_no_paths),
+        cmocka_unit_test(connect_and_trace_are_taken_by_routes_that_name_them_alone),
         cmocka_unit_test(paths_are_normalised_before_they_are_matched),
         cmocka_unit_test(a_path_that_cannot_be_normalised_is_a_bad_target),
         cmocka_unit_test(more_conditions_win_and_then_the_order_of_the_file),
