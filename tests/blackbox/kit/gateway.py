@@ -245,11 +245,12 @@ class Gateway:
             return
 
         def added():
-            idle = self.metric("maitred_upstream_connections_idle")
+            figures = {name: sum(v for _, v in series) for name, series in self.metrics(("maitred_connections", "maitred_upstream_conn")).items()}
+            idle = figures.get("maitred_upstream_connections_idle", 0)
             count = lambda fds, pipes: sum(1 for t in fds.values() if t.startswith("pipe:") == pipes)
             now, before = self.descriptors(), self.descriptors_at_start
             return (count(now, False) - count(before, False) - idle, count(now, True) - count(before, True),
-                    self.metric("maitred_connections"), self.metric("maitred_upstream_connections_busy"))
+                    figures["maitred_connections"], figures.get("maitred_upstream_connections_busy", 0))
 
         seen = []
 
@@ -275,11 +276,11 @@ class Gateway:
         with connect(self.admin_port) as wire:
             return wire.get(path, fields=[("Connection", "close")])
 
-    def metrics(self):
+    def metrics(self, prefix="maitred_"):
         """{name: [(labels, value)]}"""
         found = {}
         for line in self.admin("/metrics").text.splitlines():
-            if line and not line.startswith("#"):
+            if line.startswith(prefix):
                 name, labels, value = re.match(r"([a-zA-Z_:]+)(?:\{(.*)\})? (\S+)", line).groups()
                 pairs = dict(re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', labels or ""))
                 found.setdefault(name, []).append((pairs, float(value)))
@@ -287,7 +288,7 @@ class Gateway:
 
     def metric(self, name, **labels):
         """The sum over all series that have these labels."""
-        return sum(v for l, v in self.metrics().get(name, []) if all(l.get(k) == w for k, w in labels.items()))
+        return sum(v for l, v in self.metrics(name).get(name, []) if all(l.get(k) == w for k, w in labels.items()))
 
     def wait_for_metric(self, wanted, name, **labels):
         seen = []
