@@ -223,7 +223,12 @@ static void put_type(struct writer *w, const struct conf_type *type, unsigned fl
     case CONF_REF:
         put_any_text(&w->out, flags & CONF_NONEMPTY);
         break;
-    case CONF_CUSTOM:
+    case CONF_CUSTOM: /* written as one value, never as a list or a mapping */
+        json_name(&w->out, "type");
+        json_open(&w->out, '[');
+        json_put_string(&w->out, SLICE("string"));
+        json_put_string(&w->out, SLICE("integer"));
+        json_close(&w->out, ']');
         if (type->pattern != NULL)
             put_text(&w->out, "title", type->pattern);
         break;

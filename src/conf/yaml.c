@@ -50,6 +50,7 @@ static const char *hint_for(const struct reader *r)
         { "did not find expected key", "; compare the indentation with the lines above" },
         { "did not find expected '-' indicator", "; compare the indentation with the lines above" },
         { "did not find expected ',' or", "; is a bracket or a comma missing?" },
+        { "did not find expected node content", "; a text that begins with `:`, `%` or a bracket needs quotes here" },
         { "could not find expected ':'", "; is a `:` missing, or a space behind it?" },
         { "found undefined tag handle", "; a text that begins with `!` needs quotes" },
         { "found unexpected end of stream", "; is a closing quote missing?" },
@@ -58,6 +59,8 @@ static const char *hint_for(const struct reader *r)
     if (at < r->text.len && strncmp(r->parser.problem, "found character that cannot start", 33) == 0)
         return r->text.at[at] == '\t' ? "; a tab does not indent: use spaces"
                                       : "; a text that begins with it needs quotes";
+    if (at > 0 && at < r->text.len && r->text.at[at] == '{' && r->text.at[at - 1] == '$')
+        return "; within brackets a text with `${...}` needs quotes";
     for (size_t i = 0; i < ARRAY_LEN(hints); i++)
         if (strncmp(r->parser.problem, hints[i].problem, strlen(hints[i].problem)) == 0)
             return hints[i].hint;
