@@ -52,7 +52,8 @@ def gateway(folder):
         own.mkdir()
         own.chmod(0o777)
         made = Gateway(own, base_config(port, admin_port, **sections), env=env)
-        made.port, made.admin_port = port, admin_port
+        own_admin = sections.get("admin", "")
+        made.port, made.admin_port = port, own_admin[5:] if own_admin.startswith("unix:") else admin_port
         started.append(made)
         return made.start()
 

@@ -110,7 +110,7 @@ def test_the_admin_listener_knows_its_paths_and_methods(gateway):
 
 def test_the_admin_listener_may_be_a_unix_socket(gateway, folder):
     path = str(folder / "admin.sock")
-    gateway(admin=f"unix:{path}", **NOTHING_HERE).admin_port = path
+    gateway(admin=f"unix:{path}", **NOTHING_HERE)
     with connect(path) as wire:
         assert wire.get("/healthz").text == "ok\n"
 
