@@ -11,7 +11,6 @@
 #include "base/sys.h"
 #include "control/gateway.h"
 #include "exchange/plan.h"
-#include "net/listen.h"
 #include "observe/log.h"
 #include "route/router.h"
 
@@ -93,11 +92,8 @@ struct admin *admin_open(struct gateway *gateway, const struct address *address)
 {
     char text[ADDRESS_TEXT_MAX];
     address_format(address, true, text);
-    const struct listen_options options = { .backlog = 64,
-                                            .reuse_port = address->family != AF_UNIX,
-                                            .unix_mode = 0600 };
     int fd;
-    if (listen_open(address, &options, &fd) < 0) {
+    if (sockets_open_admin(&gateway->sockets, address, &fd) < 0) {
         log_error("admin", "cannot listen on %s: %s", text, strerror(errno));
         return NULL;
     }

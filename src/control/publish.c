@@ -14,6 +14,8 @@ static size_t posts_of(const struct gateway *gateway, unsigned worker, struct po
     size_t count = 0;
     for (size_t i = 0; i < gateway->sockets.count; i++) {
         const struct bound *b = &gateway->sockets.v[i];
+        if (b->admin)
+            continue; /* the control thread's */
         for (size_t j = 0; j < b->count; j++)
             if (j % gateway->worker_count == worker)
                 posts[count++] = (struct post){ b->address, b->fds[j] };

@@ -5,11 +5,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <unistd.h>
 
 #include "base/assert.h"
 #include "base/sys.h"
 #include "control/settings.h"
 #include "net/listen.h"
+
+enum { ADMIN_BACKLOG = 64 };
 
 struct bound *sockets_find(const struct sockets *sockets, const struct address *address)
 {
@@ -164,10 +167,32 @@ static int open_listener(struct sockets *sockets, const struct listener_conf *l,
     return 0;
 }
 
-/* An upgrade to more workers: the address has too few sockets, so it gets more; inherited ones are never closed. */
+int sockets_open_admin(struct sockets *sockets, const struct address *address, int *ret_fd)
+{
+    struct bound *b = sockets_find(sockets, address);
+    if (!b) {
+        const struct listen_options options = { .backlog = ADMIN_BACKLOG, .unix_mode = 0600 };
+        int rc = listen_open(address, &options, ret_fd);
+        if (rc < 0)
+            return rc;
+        b = add_bound(sockets, address, 1);
+        b->fds[b->count++] = *ret_fd;
+    }
+    close_fds(b, 1);
+    b->admin = true;
+    b->unserved = false;
+    *ret_fd = b->fds[0];
+    return 0;
+}
+
+/*
+ * An upgrade to more workers: the address has too few sockets, so it gets more; inherited ones are never closed.  The kernel lets only the user who bound an address add sockets to it:
+ * where that was root and we are not, workers share sockets.
+ */
 static void widen(struct bound *b, const struct listener_conf *l, unsigned workers)
 {
-    if (b->count >= workers)
+    unsigned inherited = (unsigned)b->count;
+    if (inherited >= workers)
         return;
     bool is_unix = b->address.family == AF_UNIX;
     int *fds = mem_must(workers * sizeof(int));
@@ -177,7 +202,9 @@ static void widen(struct bound *b, const struct listener_conf *l, unsigned worke
     const struct listen_options options = { .backlog = (int)l->backlog, .reuse_port = true };
     int rc = 0;
     while (rc == 0 && b->count < workers) {
-        rc = is_unix ? duplicate(b->fds[0], &b->fds[b->count]) : listen_open(&b->address, &options, &b->fds[b->count]);
+        rc = is_unix ? -1 : listen_open(&b->address, &options, &b->fds[b->count]);
+        if (rc < 0)
+            rc = duplicate(b->fds[b->count % inherited], &b->fds[b->count]);
         b->count += rc == 0;
     }
 }
@@ -189,7 +216,10 @@ int sockets_open(struct sockets *sockets, const struct settings *settings, struc
     int rc = 0;
     for (size_t i = 0; i < settings->listeners.count; i++) {
         struct bound *b = sockets_find(sockets, &listeners[i].address);
-        if (b)
+        if (b && b->admin) {
+            conf_error(conf, listener_node(root, i), "the admin listener has this address until a restart or an upgrade");
+            rc = -1;
+        } else if (b)
             widen(b, &listeners[i], workers);
         else if (open_listener(sockets, &listeners[i], conf, listener_node(root, i), workers) < 0)
             rc = -1;
@@ -199,12 +229,19 @@ int sockets_open(struct sockets *sockets, const struct settings *settings, struc
     return rc;
 }
 
+static void unlink_path(const struct bound *b)
+{
+    if (b->address.family == AF_UNIX)
+        (void)unlink(b->address.path); /* the folder may not be ours to write */
+}
+
 void sockets_abandon(struct sockets *sockets)
 {
     for (size_t i = sockets->count; i-- > 0;) {
         if (!sockets->v[i].fresh)
             continue;
         close_fds(&sockets->v[i], 0);
+        unlink_path(&sockets->v[i]);
         remove_at(sockets, i);
     }
 }
@@ -215,17 +252,24 @@ static bool is_listed(const struct settings *settings, const struct address *add
     for (size_t i = 0; i < settings->listeners.count; i++)
         if (address_eq(&listeners[i].address, address))
             return true;
-    return false;
+    return settings->admin && address_eq(&settings->admin->address, address);
+}
+
+void sockets_unlink(const struct sockets *sockets)
+{
+    for (size_t i = 0; i < sockets->count; i++)
+        unlink_path(&sockets->v[i]);
 }
 
 void sockets_settle(struct sockets *sockets, const struct settings *settings)
 {
     for (size_t i = sockets->count; i-- > 0;) {
         sockets->v[i].fresh = false;
-        if (is_listed(settings, &sockets->v[i].address))
+        if (sockets->v[i].admin || is_listed(settings, &sockets->v[i].address))
             continue;
         if (sockets->v[i].unserved)
             close_fds(&sockets->v[i], 0);
+        unlink_path(&sockets->v[i]);
         remove_at(sockets, i);
     }
 }

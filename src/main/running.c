@@ -34,6 +34,7 @@ struct running {
     struct admin *admin;
     struct timer drained_timer;
     bool draining;
+    bool handed; /* to the process that an upgrade has started */
     bool announced;
 };
 
@@ -67,6 +68,7 @@ static void on_handed(struct upgrade *upgrade)
     if (r->admin)
         admin_stop(r->admin);
     r->admin = NULL;
+    r->handed = true;
     begin_drain(r, DRAIN_HANDED);
 }
 
@@ -197,6 +199,8 @@ int running_main(const struct running_options *options)
     upgrade_done(&r->upgrade);
     if (r->admin)
         admin_stop(r->admin);
+    if (!r->handed)
+        sockets_unlink(&r->gateway.sockets);
     signals_done(&r->signals);
     gateway_done(&r->gateway);
     log_stop();
