@@ -172,7 +172,7 @@ struct plan *plan_build(const struct snapshot *snapshot, const struct route_conf
     struct plan *plan = plan_alloc(conf, context, policies);
     plan->pattern = pattern_of(conf, route);
     plan->route = route->name ? route->name : plan->pattern;
-    plan->forwarding = &settings->forwarding;
+    plan->forwarding = snapshot->server.forwarding;
     plan->body_bytes_max = conf_get(route_node, "body_limit") ? route->body_bytes : settings->limits.body_bytes;
     plan->exchange_timeout_ms = conf_get(route_node, "timeout") ? route->timeout_ms : settings->timeouts.exchange_ms;
     int rc = load_policies(conf, plan, &settings->policies, context->cells);

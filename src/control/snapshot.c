@@ -4,6 +4,7 @@
  */
 #include "control/snapshot.h"
 
+#include "base/arena.h"
 #include "base/assert.h"
 #include "base/hash.h"
 #include "base/sys.h"
@@ -152,6 +153,15 @@ static int build_router(struct snapshot *s, const struct conf_node *root)
 
 /* ---- the whole ---- */
 
+/* Plans and connections outlive the snapshot that made them, but not its conf, which they hold. */
+static const struct forwarding_conf *keep_forwarding(struct conf *conf, const struct forwarding_conf *forwarding)
+{
+    struct forwarding_conf *kept = arena_alloc(conf_arena(conf), sizeof(*kept));
+    ENSURE(kept != NULL); /* control thread, a few bytes of a tree that was just parsed */
+    *kept = *forwarding;
+    return kept;
+}
+
 static void fill_server_settings(struct snapshot *s)
 {
     const struct limits_conf *l = &s->settings.limits;
@@ -172,7 +182,7 @@ static void fill_server_settings(struct snapshot *s)
             .linger_ms = (uint32_t)t->linger_ms,
             .underscores_ok = l->underscores,
         },
-        .forwarding = &s->settings.forwarding,
+        .forwarding = keep_forwarding(s->conf, &s->settings.forwarding),
         .conf = s->conf,
     };
 }
