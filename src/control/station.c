@@ -1,8 +1,8 @@
 /*
  * The worker's thread: applying snapshots and draining.
  *
- * Order when a snapshot comes: attach its plans, then give servers the new router, then retire the old plans, so that
- * at every moment whatever a request can reach is attached.
+ * Order when a snapshot comes: attach its plans, then give servers the new router (the stopping ones too), then retire
+ * the old plans, so that at every moment whatever a request can reach is attached.
  */
 #include "control/station.h"
 
@@ -88,7 +88,7 @@ static bool is_listed(const struct snapshot *snapshot, const struct address *add
     return false;
 }
 
-static void stop_unlisted(struct station *station, const struct snapshot *snapshot)
+static void update_servers(struct station *station, const struct snapshot *snapshot)
 {
     size_t kept = 0;
     for (size_t i = 0; i < station->served_count; i++) {
@@ -101,6 +101,7 @@ static void stop_unlisted(struct station *station, const struct snapshot *snapsh
         }
     }
     station->served_count = kept;
+    servers_update(&station->stopping, &snapshot->server);
 }
 
 static void start_post(struct station *station, const struct post *post, const struct snapshot *snapshot)
@@ -136,7 +137,7 @@ static void deliver_apply(struct letter *letter, struct loop *loop)
     struct snapshot *old = station->snapshot;
     station->snapshot = l->snapshot;
     station->worker.access_log = station->gateway->access_log;
-    stop_unlisted(station, l->snapshot);
+    update_servers(station, l->snapshot);
     for (size_t i = 0; i < l->post_count; i++)
         if (!find_served(station, &l->posts[i].address, l->posts[i].fd))
             start_post(station, &l->posts[i], l->snapshot);

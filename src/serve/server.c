@@ -111,6 +111,13 @@ void server_stop(struct server *server, enum server_stop how, struct link *stopp
     free_when_unused(server);
 }
 
+void servers_update(struct link *stopping, const struct server_settings *settings)
+{
+    LIST_FOR_EACH (at, stopping) {
+        server_update(container_of(at, struct server, link), settings);
+    }
+}
+
 /* The codec unlinks a connection that it closes, so the next one is looked up first. */
 static void for_each_connection(struct link *stopping, void (*act)(struct h1_conn *conn))
 {

@@ -53,6 +53,9 @@ enum server_stop {
 };
 /* The server joins the list `stopping` until it frees itself. */
 void server_stop(struct server *server, enum server_stop how, struct link *stopping);
+/* Of a list of stopping servers: their connections have a request to come, and the plans of the snapshot before are
+ * taken down. */
+void servers_update(struct link *stopping, const struct server_settings *settings);
 /* Of a list of stopping servers: close idle connections now. */
 void servers_close_idle(struct link *stopping);
 /* The drain limit is over: close everything. */
