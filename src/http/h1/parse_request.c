@@ -111,14 +111,14 @@ static int parse_request_line(const char **at, const char *end, const struct h1_
     if (err)
         return err;
     version++;
-    if (end - version < VERSION_BYTES + 2)
+    if (end - version < VERSION_BYTES + 1)
         return -ERR_BAD_VERSION;
     int number = h1_parse_version(version);
     if (number < 0)
         return number;
     message->version = (uint8_t)number;
     const char *line_end = version + VERSION_BYTES;
-    if (line_end[0] != '\r' || line_end[1] != '\n')
+    if (line_end[0] != '\r' || end - line_end < 2 || line_end[1] != '\n')
         return line_end[0] == '\r' || line_end[0] == '\n' ? -ERR_BAD_LINE_END : -ERR_BAD_VERSION;
     *at = line_end + 2;
     return take_target(message);

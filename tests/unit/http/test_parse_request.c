@@ -28,6 +28,7 @@ static void refused_heads_say_why(void **state)
         { "GET / HTTP/1.1 \r\n" H "\r\n", ERR_BAD_VERSION },
         { "GET /  HTTP/1.1\r\n" H "\r\n", ERR_BAD_VERSION },
         { "GET / HTTP/1.1\n" H "\r\n", ERR_BAD_LINE_END },
+        { "GET / HTTP/1.1\n", ERR_BAD_LINE_END },
         { "GET / HTTP/1.1\r" H "\r\n", ERR_BAD_LINE_END },
         { "G(T / HTTP/1.1\r\n" H "\r\n", ERR_BAD_METHOD },
         { "GET\t/ HTTP/1.1\r\n" H "\r\n", ERR_BAD_METHOD },
