@@ -30,7 +30,7 @@ static void answer_locally(struct exchange *x)
     request->waiting = false;
     exchange_cancel_handler(x);
     x->handler_over = true;
-    x->local_reply = true;
+    x->tunnel = false; /* of an answer that a policy took back before it went down */
     exchange_stop_request(x);
     pipe_done(&x->local_body);
     pipe_init(&x->local_body, &x->worker->memory, UINT32_MAX);
@@ -105,6 +105,12 @@ void exchange_fail(struct exchange *x, enum err err, struct slice detail)
         reply_bare(x, status);
     if (err == ERR_METHOD_NOT_ALLOWED && fields_set_id(&x->response.fields, x->arena, FIELD_ALLOW, x->allow) < 0)
         reply_bare(x, status);
+}
+
+void answer_error(struct exchange *x, enum err err)
+{
+    x->acting = x->started;
+    exchange_fail(x, err, SLICE_EMPTY);
 }
 
 void exchange_respond(struct exchange *x, const struct message *head, struct pipe *source)

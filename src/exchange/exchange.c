@@ -188,14 +188,18 @@ static void begin(struct exchange *x)
 {
     enum err err = x->record.err;
     x->acting = (uint8_t)exchange_policy_count(x);
-    if (!x->plan && err == ERR_NONE && x->request->target_form == TARGET_ASTERISK) {
+    if (err != ERR_NONE) {
+        exchange_fail(x, err, SLICE_EMPTY);
+        return;
+    }
+    if (!x->plan && x->request->target_form == TARGET_ASTERISK) {
         /* OPTIONS *: about the server as a whole (RFC 9110 9.3.7); we are it. */
         if (exchange_reply(x, 204, SLICE_EMPTY, SLICE_EMPTY) < 0)
             exchange_fail(x, ERR_MEMORY, SLICE_EMPTY);
         return;
     }
     if (!x->plan) {
-        exchange_fail(x, err == ERR_NONE ? ERR_NO_ROUTE : err, SLICE_EMPTY);
+        exchange_fail(x, ERR_NO_ROUTE, SLICE_EMPTY);
         return;
     }
     const struct plan *plan = x->plan;
@@ -315,7 +319,7 @@ static void timer_fired(struct exchange *x)
     uint64_t now = x->worker->loop.now_ms;
     if (x->deadline_ms && now >= x->deadline_ms) {
         x->deadline_ms = 0;
-        exchange_fail(x, ERR_EXCHANGE_TIMEOUT, SLICE_EMPTY);
+        answer_error(x, ERR_EXCHANGE_TIMEOUT);
         return;
     }
     if (x->alarm_ms && now >= x->alarm_ms) {

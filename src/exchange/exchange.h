@@ -86,7 +86,6 @@ struct exchange {
     bool handler_started, handler_over;
     bool responded; /* a final response is set */
     bool head_down; /* and its head went to the client: no reply can replace it */
-    bool local_reply;
     bool in_run, ended, tunnel, request_stopped, source_cut, body_taken, request_sent;
     uint8_t depth;        /* a child's: at most CHILD_DEPTH_MAX */
     struct slice peer;    /* the peer's address as text: what X-Forwarded-For gets */
@@ -103,9 +102,9 @@ struct exchange {
 
 /* ---- for serve/ ---- */
 
-/* Takes over the stream and its arena. `plan` (pinned) may be NULL: then `err` says what to answer (ERR_NO_ROUTE, a
- * parse error ...). -ERR_MEMORY: the stream was reset and released. Captures are set by the caller between begin and
- * the next run phase. */
+/* Takes over the stream and its arena. `plan` (pinned) may be NULL; with an `err` it is answered and nothing else is
+ * done (ERR_NO_ROUTE, a parse error ...). -ERR_MEMORY: the stream was reset and released. Captures are set by the
+ * caller between begin and the next run phase; when it cannot, it sets record.err, which is answered the same way. */
 MUST_USE int exchange_begin(struct worker *worker, struct stream *down, struct plan *plan, enum err err,
                             struct exchange **ret_x);
 /* Ends it now, cutting what is not complete (worker shutdown). */

@@ -86,13 +86,11 @@ static bool run_whole(struct exchange *x, enum direction direction, struct stage
     if (stage->gathered.end == PIPE_OPEN) {
         pipe_move(in, &stage->gathered, SIZE_MAX);
         if (stage->gathered.bytes > stage->bytes_max) {
-            x->acting = (uint8_t)x->started;
-            exchange_fail(x, whole_limit_error(direction), SLICE_EMPTY);
+            answer_error(x, whole_limit_error(direction));
             return false;
         }
         if (in->end == PIPE_CUT) {
-            x->acting = (uint8_t)x->started;
-            exchange_fail(x, in->err, SLICE_EMPTY);
+            answer_error(x, in->err);
             return false;
         }
         if (in->end != PIPE_ENDED)
@@ -134,6 +132,23 @@ static struct pipe *run_stages(struct exchange *x, enum direction direction, str
         in = &s->out;
     }
     return in;
+}
+
+/* The same, and the heads behind a body that has been read whole: they may add stages, which have not seen it yet. */
+static struct pipe *run_body(struct exchange *x, enum direction direction, struct pipe *source)
+{
+    const struct cursor *c = &x->cursor[direction];
+    for (;;) {
+        struct pipe *body = run_stages(x, direction, source);
+        if (x->ended || c->phase != CURSOR_HEADS || c->waiting)
+            return x->ended ? NULL : body;
+        if (direction == DIR_REQUEST)
+            heads_request(x);
+        else
+            heads_response(x);
+        if (x->ended || (direction == DIR_RESPONSE && x->source != source))
+            return NULL; /* a hook put another answer in its place: the next round sends it */
+    }
 }
 
 /* ---- the request's ---- */
@@ -181,8 +196,7 @@ static void request_cut(struct exchange *x, enum err err)
         exchange_abort(x, err);
         return;
     }
-    x->acting = (uint8_t)x->started;
-    exchange_fail(x, err, SLICE_EMPTY);
+    answer_error(x, err);
 }
 
 static bool request_too_large(struct exchange *x)
@@ -191,8 +205,7 @@ static bool request_too_large(struct exchange *x)
         return false;
     if (x->down->in.total <= (uint64_t)x->plan->body_bytes_max)
         return false;
-    x->acting = (uint8_t)x->started;
-    exchange_fail(x, ERR_BODY_TOO_LARGE, SLICE_EMPTY);
+    answer_error(x, ERR_BODY_TOO_LARGE);
     return true;
 }
 
@@ -200,7 +213,7 @@ void flow_request(struct exchange *x)
 {
     struct stream *down = x->down;
     struct pipe *in = &down->in;
-    if (in->end != PIPE_OPEN && x->record.request_end_ns == 0)
+    if (in->end == PIPE_ENDED && x->record.request_end_ns == 0)
         x->record.request_end_ns = x->worker->loop.now_ns;
     if (in->end == PIPE_CUT && !x->tunnel) {
         request_cut(x, in->err);
@@ -211,11 +224,9 @@ void flow_request(struct exchange *x)
     if (request_too_large(x))
         return;
     uint32_t before = in->bytes;
-    struct pipe *body = run_stages(x, DIR_REQUEST, in);
+    struct pipe *body = run_body(x, DIR_REQUEST, in);
     if (x->ended)
         return;
-    if (x->cursor[DIR_REQUEST].phase == CURSOR_HEADS && !x->responded)
-        heads_request(x); /* a body was read whole: the policies behind it go on */
     if (body && x->handler_started && !x->handler_over && !x->ended && (body->bytes > 0 || body->end != PIPE_OPEN)) {
         x->acting = (uint8_t)exchange_policy_count(x);
         if (x->plan->handler->on_request_body)
@@ -241,13 +252,9 @@ void flow_response(struct exchange *x)
         return;
     struct pipe *source = x->source;
     uint32_t before = source->bytes;
-    struct pipe *body = run_stages(x, DIR_RESPONSE, source);
-    if (x->ended)
+    struct pipe *body = run_body(x, DIR_RESPONSE, source);
+    if (x->ended || x->source != source)
         return;
-    if (x->cursor[DIR_RESPONSE].phase == CURSOR_HEADS)
-        heads_response(x);
-    if (x->source != source || x->ended)
-        return; /* a hook put another answer in its place: the next round sends it */
     if (body && x->head_down && !x->down->end_sent && !x->source_cut && (body->bytes > 0 || body->end != PIPE_OPEN)) {
         uint32_t waiting = body->bytes;
         enum sent sent = stream_send_body(x->down, body);

@@ -44,6 +44,8 @@ void flow_response(struct exchange *x);
 /* answer.c: the response cursor starts (again) in front of policy `from`, counting down. */
 void answer_begin(struct exchange *x, unsigned from);
 void answer_send_head(struct exchange *x);
+/* exchange_fail for what is no policy's doing and not the handler's: every policy that has started sees the answer. */
+void answer_error(struct exchange *x, enum err err);
 /* exchange.c */
 void exchange_abort(struct exchange *x,
                     enum err err); /* the client's stream is broken or must be: nothing more goes down */

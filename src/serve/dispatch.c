@@ -59,5 +59,5 @@ void dispatch_request(struct stream_host *host, struct stream *stream, enum err 
     x->allow = match.allow;
     x->rest = match.rest;
     if (give_captures(x, &match) < 0 || forwarding_apply(x, server->forwarding) < 0)
-        exchange_cancel(x, ERR_MEMORY);
+        x->record.err = ERR_MEMORY; /* answered when it runs */
 }
