@@ -1,9 +1,9 @@
 /*
  * Tries.  Which failure may be tried again (RFC 9110 9.2.2):
  *
- *      the request surely was not processed (connect failed, refused, closed before a byte went out)    any method
- *      the connection broke before an answer                                                           idempotent
- * methods anything after the answer's head, or with more body gone than the replay holds                  never
+ *      the request surely was not processed (connect failed, closed before a byte went out)      any method
+ *      the connection broke before an answer                                             idempotent methods
+ *      anything after the answer's head, or with more body gone than the replay holds                 never
  *
  * A connection from the pool that the service had closed meanwhile says nothing about the service: it is replaced at
  * once, costs no try and no budget.  Real retries go to another target, after a back-off with full jitter, within
@@ -96,16 +96,15 @@ static void attempt_send(struct proxying *p)
     struct exchange *x = p->x;
     struct stream *up = p->try.stream;
     bool end = without_body(&p->head);
-    struct message *head = &p->head;
-    if (p->proxy->host_mode == HOST_TARGET || head->authority.len == 0)
-        head->authority = target_authority(p->try.target);
-    int rc = stream_send_head(up, head, end);
+    if (p->names_target)
+        p->head.authority = target_authority(p->try.target);
+    int rc = stream_send_head(up, &p->head, end);
     if (rc < 0) {
         attempt_failed(p, rc == -ERR_MEMORY ? ERR_MEMORY : ERR_UPSTREAM_UNSENT);
         return;
     }
     x->down->splice_in_ok = up->splices && !p->replayable && exchange_body_passes(x, DIR_REQUEST);
-    if (end && !p->body_end_taken) {
+    if (end) {
         p->body_end_taken = true;
         request_await_response(p);
     } else {
@@ -113,20 +112,29 @@ static void attempt_send(struct proxying *p)
     }
 }
 
+/* A copy: names may resolve anew meanwhile, and the record outlives the hold on the target. */
+static const char *name_for_log(struct exchange *x, const struct target *target)
+{
+    if (!x->worker->access_log)
+        return NULL;
+    return arena_copy(x->arena, slice_make(target->name, strlen(target->name) + 1)).at;
+}
+
 void attempt_open(struct proxying *p)
 {
     struct exchange *x = p->x;
     ENSURE(!p->trying && !p->accepted);
     x->record.try_start_ns = x->worker->loop.now_ns;
+    x->record.reused_up = false;
     p->events = 0;
     int rc = upstream_open(p->proxy->upstream, x->worker->index, 0, &p->tried, p->insist_fresh, x->arena, &up_events, p,
                            &p->try);
-    if (rc == -ERR_NO_TARGET || rc == -ERR_UPSTREAM_FULL) {
+    if (rc < 0 && !p->try.target) {
         exchange_fail(x, (enum err) - rc, SLICE_EMPTY);
         return;
     }
     p->trying = true;
-    x->record.target = p->try.target ? p->try.target->name : NULL;
+    x->record.target = name_for_log(x, p->try.target);
     if (x->record.tries < UINT8_MAX)
         x->record.tries++;
     if (rc < 0) {
@@ -176,7 +184,10 @@ static uint64_t backoff_ms(struct proxying *p)
 
 static void retry_now_or_later(struct proxying *p, uint64_t delay_ms)
 {
-    request_rewind(p);
+    if (request_rewind(p) < 0) {
+        exchange_fail(p->x, ERR_MEMORY, SLICE_EMPTY);
+        return;
+    }
     if (delay_ms == 0) {
         attempt_open(p);
         return;
@@ -193,8 +204,9 @@ void attempt_failed(struct proxying *p, enum err err)
     bool stale = p->try.stream && p->try.stream->reused && (is_broken_off(err) || err == ERR_UPSTREAM_UNSENT);
     if (!stale && p->try.target)
         tried_add(&p->tried, p->try.target);
-    attempt_close(p, err);
-    if (repeatable && stale && p->stale_tries < STALE_TRIES_MAX) {
+    bool replaced = repeatable && stale && p->stale_tries < STALE_TRIES_MAX;
+    attempt_close(p, replaced ? ERR_CANCELLED : err); /* it is no failure of the target's */
+    if (replaced) {
         p->insist_fresh = ++p->stale_tries == STALE_TRIES_MAX;
         x->record.tries--;
         retry_now_or_later(p, 0);

@@ -3,7 +3,7 @@
  *
  *      proxy.c    the handler: settings, start, events
  *      attempt.c  one try after the other: open, judge a failure, retry
- *      request.c     the request's body, with a bounded replay for the next try
+ *      request.c  the request's body, with a bounded replay for the next try
  *      target.c   the path and host that the service sees
  *
  * An answer is *accepted* when its final head is handed to the spine; retries end there, or once more of the body has
@@ -71,7 +71,8 @@ struct proxying {
     bool replayable; /* what is taken from the body is kept in `replay` */
     bool body_lost;  /* something was taken that is not in `replay`: there is no other try */
     bool body_end_taken;
-    bool counted;   /* upstream_request_begin was called */
+    bool names_target; /* the service's Host is its address: another one in the next try */
+    bool counted;      /* upstream_request_begin was called */
     bool in_budget; /* upstream_retry_begin said yes for this try */
     bool insist_fresh;
 };
@@ -83,7 +84,7 @@ void attempt_close(struct proxying *p, enum err err);
 /* request.c */
 void request_init(struct proxying *p);
 void request_done(struct proxying *p);
-void request_rewind(struct proxying *p); /* for the next try */
+MUST_USE int request_rewind(struct proxying *p); /* for the next try; 0 or -ERR_MEMORY */
 void request_send(struct proxying *p);
 void request_reopen(struct proxying *p);         /* the answer made a tunnel: bytes flow again */
 void request_await_response(struct proxying *p); /* all of it is out: the response's time begins */

@@ -44,18 +44,15 @@ static void give_up_replay(struct proxying *p)
     pipe_init(&p->replay, &p->x->worker->memory, REPLAY_BYTES_MAX);
 }
 
-void request_rewind(struct proxying *p)
+int request_rewind(struct proxying *p)
 {
     pipe_done(&p->feed);
     pipe_init(&p->feed, &p->x->worker->memory, UINT32_MAX);
-    if (p->replay.bytes == 0 && !p->body_end_taken)
-        return;
-    if (!copy_bytes(&p->replay, &p->feed)) {
-        pipe_cut(&p->feed, ERR_MEMORY);
-        return;
-    }
+    if (!copy_bytes(&p->replay, &p->feed))
+        return -ERR_MEMORY;
     if (p->body_end_taken)
         pipe_finish(&p->feed, p->x->body->trailers);
+    return 0;
 }
 
 void request_reopen(struct proxying *p)

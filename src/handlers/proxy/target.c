@@ -105,5 +105,6 @@ int target_shape(struct proxying *p)
     p->head = *p->x->request;
     if (p->proxy->host_mode == HOST_LITERAL)
         p->head.authority = p->proxy->host;
+    p->names_target = p->proxy->host_mode == HOST_TARGET || p->head.authority.len == 0;
     return p->proxy->parts ? shape_path(p) : 0;
 }
