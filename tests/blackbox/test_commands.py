@@ -237,9 +237,7 @@ def test_run_tells_every_mistake_and_does_not_start(folder):
 
 
 def test_a_port_in_use_is_told_with_its_place(folder):
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", ports.free_port()))
-        taken.listen()
+    with socket.create_server(("127.0.0.1", ports.free_port())) as taken:
         (folder / "a.yaml").write_text("listeners:\n  - 127.0.0.1:%d\nroutes: [ { respond: 200 } ]\n" % taken.getsockname()[1])
         result = run("run", "-c", folder / "a.yaml")
     assert result.returncode in (FAULT, CONFIG)
@@ -247,9 +245,7 @@ def test_a_port_in_use_is_told_with_its_place(folder):
 
 
 def test_an_admin_port_in_use_is_told(folder):
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", ports.free_port()))
-        taken.listen()
+    with socket.create_server(("127.0.0.1", ports.free_port())) as taken:
         (folder / "a.yaml").write_text("listeners: [ 127.0.0.1:%d ]\nadmin: 127.0.0.1:%d\nuser: root\nroutes: [ { respond: 200 } ]\n"
                                        % (ports.free_port(), taken.getsockname()[1]))
         result = run("run", "-c", folder / "a.yaml")

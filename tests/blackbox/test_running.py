@@ -86,9 +86,7 @@ def test_a_reload_with_a_mistake_changes_nothing_and_says_what_is_wrong(gateway,
 
 def test_a_reload_to_a_port_in_use_changes_nothing(gateway):
     gw = gateway(routes=ROUTE).allow("in use", "stays", "cannot listen")
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", ports.free_port()))
-        taken.listen()
+    with socket.create_server(("127.0.0.1", ports.free_port())) as taken:
         config = {**gw.config, "routes": OTHER, "listeners": [f"127.0.0.1:{gw.port}", "127.0.0.1:%d" % taken.getsockname()[1]]}
         gw.write(config)
         gw.kill(signal.SIGHUP)

@@ -56,7 +56,7 @@ def say_who(call):
 
 
 class Origin:
-    def __init__(self, name="origin", script=say_who, on_connect=None, port=None, unix=None, receive_buffer=None):
+    def __init__(self, name="origin", script=say_who, on_connect=None, port=None, unix=None, receive_buffer=None, host="127.0.0.1"):
         self.name, self.script, self.on_connect = name, script, on_connect
         self.requests = []          # Request, in order of arrival
         self.wires = []             # every connection there was
@@ -69,12 +69,12 @@ class Origin:
             self.sock.bind(unix)
         else:
             self.port = port or ports.free_port()
-            self.address = f"127.0.0.1:{self.port}"
+            self.address = f"{host}:{self.port}"
             self.sock = socket.socket()
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if receive_buffer:
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-            self.sock.bind(("127.0.0.1", self.port))
+            self.sock.bind((host, self.port))
         self.sock.listen(512)
         self.stopped = False
         self._spawn(self._accept)
