@@ -149,6 +149,21 @@ static const struct conf_field limits_fields[] = {
       "false",
       "Pass header fields with `_` in their name. They are dropped by default: many services read `X_Id` and `X-Id` as "
       "the same." },
+    { "escaped_slashes",
+      { .kind = CONF_BOOL },
+      CONF_AT(limits_conf, escaped_slashes),
+      0,
+      "false",
+      "Serve paths with `%2F` or `%5C`. They are refused by default (400): many services decode them before they take "
+      "a path apart, and would see another path than the routes here. Dot segments behind them are refused all the "
+      "same." },
+    { "empty_segments",
+      { .kind = CONF_BOOL },
+      CONF_AT(limits_conf, empty_segments),
+      0,
+      "false",
+      "Keep `//` in paths. By default runs of slashes become one, for the routes and for the services, many of which "
+      "read `//admin` as `/admin`." },
     CONF_END,
 };
 

@@ -18,7 +18,7 @@ struct limits_conf {
     int64_t drain_bytes;       /* of an unread request body, before the connection is closed instead */
     int64_t requests_per_connection;
     int64_t splice_bytes; /* bodies with more than this left stay in the kernel; 0 never */
-    bool underscores;
+    bool underscores, escaped_slashes, empty_segments;
 };
 
 struct timeouts_conf {

@@ -181,6 +181,8 @@ static void fill_server_settings(struct snapshot *s)
             .send_idle_ms = (uint32_t)t->send_idle_ms,
             .linger_ms = (uint32_t)t->linger_ms,
             .underscores_ok = l->underscores,
+            .escaped_slashes_ok = l->escaped_slashes,
+            .empty_segments_ok = l->empty_segments,
         },
         .forwarding = keep_forwarding(s->conf, &s->settings.forwarding),
         .conf = s->conf,

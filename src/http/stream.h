@@ -140,4 +140,6 @@ struct http_limits {
     uint32_t send_idle_ms;     /* we owe bytes and the peer takes none */
     uint32_t linger_ms;        /* after our end, waiting for theirs */
     bool underscores_ok;       /* keep fields with "_" in their name; else they are dropped */
+    bool escaped_slashes_ok;   /* in paths: struct uri_rules, for whoever routes */
+    bool empty_segments_ok;    /* the same */
 };

@@ -4,6 +4,12 @@
  *
  * Normalising must not make two readers disagree: only escapes of unreserved characters are decoded, so "%2F" and "/"
  * stay different, and dot segments are looked for after that, so "%2e%2e" climbs as ".." does.
+ *
+ * A path is settled before anything is decided by it.  What a service is sent is then what was matched, and where
+ * services disagree about it (some decode "%2F" before they look for segments, some merge slashes, some cut ";"
+ * parameters off first) there is nothing left that one of them could take for another path: else a rule for "/admin"
+ * could be passed by as
+ * "//admin", "/x%2F..%2Fadmin" or "/x/..;/admin".
  */
 #include "http/uri.h"
 
@@ -91,21 +97,101 @@ static ptrdiff_t remove_dot_segments(char *path, size_t len)
     return out - path;
 }
 
-int uri_normalise(struct arena *arena, struct slice path, struct slice *ret_path)
+/* In place; returns the new length. */
+static size_t merge_slashes(char *path, size_t len)
 {
-    *ret_path = path;
-    if (path.len == 0 || path.at[0] != '/' || !needs_normalising(path))
-        return 0;
+    size_t out = 0;
+
+    for (size_t i = 0; i < len; i++) {
+        if (path[i] != '/' || out == 0 || path[out - 1] != '/')
+            path[out++] = path[i];
+    }
+    return out;
+}
+
+static int normalise(struct arena *arena, struct slice path, bool merge, struct slice *ret_path)
+{
     char *copy = arena_alloc(arena, path.len);
+
     if (copy == NULL)
         return -ERR_MEMORY;
     ptrdiff_t len = normalise_escapes(path, copy);
+    if (len >= 0 && merge)
+        len = (ptrdiff_t)merge_slashes(copy, (size_t)len);
     if (len >= 0)
         len = remove_dot_segments(copy, (size_t)len);
     if (len < 0)
         return (int)len;
     *ret_path = slice_make(copy, (size_t)len);
     return 0;
+}
+
+int uri_normalise(struct arena *arena, struct slice path, struct slice *ret_path)
+{
+    *ret_path = path;
+    if (path.len == 0 || path.at[0] != '/' || !needs_normalising(path))
+        return 0;
+    return normalise(arena, path, false, ret_path);
+}
+
+static bool needs_settling(struct slice path)
+{
+    for (size_t i = 0; i < path.len; i++) {
+        char c = path.at[i];
+        if (c == '%' || c == ';' || (c == '/' && i + 1 < path.len && (path.at[i + 1] == '.' || path.at[i + 1] == '/')))
+            return true;
+    }
+    return false;
+}
+
+/* Length of what some service takes for the end of a segment: 1 for "/", 3 for an escaped slash or backslash, else 0.
+ */
+static size_t separator_len(const char *at, const char *end)
+{
+    if (*at == '/')
+        return 1;
+    return end - at >= 3 && (memcmp(at, "%2F", 3) == 0 || memcmp(at, "%5C", 3) == 0) ? 3 : 0;
+}
+
+/* A segment as a service sees it that drops parameters: would it climb, or vanish and join its neighbours? */
+static bool is_hidden_dots(struct slice segment, bool last)
+{
+    ptrdiff_t parameters = slice_find(segment, ';');
+    struct slice name = parameters < 0 ? segment : slice_make(segment.at, (size_t)parameters);
+
+    if (name.len == 0)
+        return parameters == 0 && !last;
+    return slice_eq(name, SLICE(".")) || slice_eq(name, SLICE(".."));
+}
+
+/* Of a normalised path: what is left that services read in more than one way. */
+static int judge_segments(struct slice path, const struct uri_rules *rules)
+{
+    const char *end = path.at + path.len, *segment = path.at + 1;
+
+    for (const char *at = segment; at <= end;) {
+        size_t len = at < end ? separator_len(at, end) : 1;
+        if (len == 3 && !rules->escaped_slashes)
+            return -ERR_BAD_TARGET;
+        if (len == 0) {
+            at++;
+            continue;
+        }
+        if (is_hidden_dots(slice_make(segment, (size_t)(at - segment)), at == end))
+            return -ERR_BAD_TARGET;
+        at += len;
+        segment = at;
+    }
+    return 0;
+}
+
+int uri_settle(struct arena *arena, struct slice path, const struct uri_rules *rules, struct slice *ret_path)
+{
+    *ret_path = path;
+    if (path.len == 0 || path.at[0] != '/' || !needs_settling(path))
+        return 0;
+    int err = normalise(arena, path, !rules->empty_segments, ret_path);
+    return err ? err : judge_segments(*ret_path, rules);
 }
 
 int uri_decode(struct arena *arena, struct slice text, struct slice *ret_text)

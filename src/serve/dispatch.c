@@ -1,12 +1,13 @@
 /*
- * From a request head to an exchange: shedding when memory is short, the route, the captures, the hops that are
- * believed.
+ * From a request head to an exchange: shedding when memory is short, the form of the path, the route, the captures, the
+ * hops that are believed.
  */
 #include "base/assert.h"
 #include "base/memory.h"
 #include "exchange/exchange.h"
 #include "exchange/forwarding.h"
 #include "exchange/worker.h"
+#include "http/uri.h"
 #include "route/router.h"
 #include "serve/serving.h"
 
@@ -24,6 +25,14 @@ static enum err shed(struct server *server, struct stream *stream)
         return ERR_NONE;
     atomic_fetch_add_explicit(&server->shared->refused, 1, memory_order_relaxed);
     return ERR_OVERLOADED;
+}
+
+/* From here on everyone sees the path in one form, the service too. */
+static enum err settle_path(const struct server *server, struct stream *stream)
+{
+    const struct uri_rules rules = { server->limits.escaped_slashes_ok, server->limits.empty_segments_ok };
+    struct message *head = stream->head;
+    return (enum err) - uri_settle(stream->arena, head->path, &rules, &head->path);
 }
 
 static int give_captures(struct exchange *x, const struct route_match *match)
@@ -49,6 +58,9 @@ void dispatch_request(struct stream_host *host, struct stream *stream, enum err 
     match.capture_count = 0;
     if (err == ERR_NONE)
         err = shed(server, stream);
+    struct slice sent_path = stream->head->path;
+    if (err == ERR_NONE)
+        err = settle_path(server, stream);
     if (err == ERR_NONE && stream->head->target_form != TARGET_ASTERISK) {
         router_match(server->router, stream->head, stream->arena, &match);
         err = match.plan ? ERR_NONE : match.err;
@@ -56,6 +68,7 @@ void dispatch_request(struct stream_host *host, struct stream *stream, enum err 
     struct exchange *x;
     if (exchange_begin(server->worker, stream, match.plan, err, &x) < 0)
         return;
+    x->record.path = sent_path;
     x->allow = match.allow;
     x->rest = match.rest;
     if (give_captures(x, &match) < 0 || forwarding_apply(x, server->forwarding) < 0)

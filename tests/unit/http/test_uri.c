@@ -87,6 +87,101 @@ static void normalising_twice_changes_nothing_more(void **state)
     }
 }
 
+/* What a service may make of a path: "%2F" and "%5C" separate, parameters are cut off, empty segments vanish. Does it
+ * climb then? */
+static bool climbs_in_the_loosest_reading(struct slice path)
+{
+    const char *end = path.at + path.len;
+    const char *segment = path.at;
+
+    for (const char *at = path.at;; at++) {
+        bool escaped = end - at >= 3 && (memcmp(at, "%2F", 3) == 0 || memcmp(at, "%5C", 3) == 0);
+        if (at < end && *at != '/' && !escaped)
+            continue;
+        size_t len = 0;
+        while (segment + len < at && segment[len] != ';')
+            len++;
+        if ((len == 1 && segment[0] == '.') || (len == 2 && segment[0] == '.' && segment[1] == '.'))
+            return true;
+        if (at == end)
+            return false;
+        at += escaped ? 2 : 0;
+        segment = at + 1;
+    }
+}
+
+static void a_settled_path_means_one_thing(void **state)
+{
+    static const struct uri_rules strict = { 0 }, lenient = { true, true };
+    static const struct {
+        const char *path, *strict, *lenient; /* NULL: refused */
+    } paths[] = {
+        { "/", "/", "/" },
+        { "*", "*", "*" },
+        { "", "", "" },
+        { "/a/b.c;d=e", "/a/b.c;d=e", "/a/b.c;d=e" },
+        { "//", "/", "//" },
+        { "//a///b//", "/a/b/", "//a///b//" },
+        { "/a//../b", "/b", "/a/b" },
+        { "/a/%2e%2e//b", "/b", "//b" },
+        { "/a/./b", "/a/b", "/a/b" },
+        { "/a%2Fb", NULL, "/a%2Fb" },
+        { "/a%5cb", NULL, "/a%5Cb" },
+        { "/a%2F..%2fb", NULL, NULL },
+        { "/a/..%2f", NULL, NULL },
+        { "/a/%2e%2e%5Cb", NULL, NULL },
+        { "/a/..;/b", NULL, NULL },
+        { "/a/%2e.;x=y/b", NULL, NULL },
+        { "/a/.;x", NULL, NULL },
+        { "/a%2F.;x%2Fb", NULL, NULL },
+        { "/;a/b", NULL, NULL },
+        { "/a/;b", "/a/;b", "/a/;b" },
+        { "/a/...;/b", "/a/...;/b", "/a/...;/b" },
+        { "/..", NULL, NULL },
+        { "/a%00", NULL, NULL },
+        { "/a%", NULL, NULL },
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
+        const char *wanted[] = { paths[i].strict, paths[i].lenient };
+        for (int how = 0; how < 2; how++) {
+            struct slice settled;
+            int err = uri_settle(arena, slice_from(paths[i].path), how ? &lenient : &strict, &settled);
+            if ((err == 0) != (wanted[how] != NULL))
+                fail_msg("%d for %s (%d)", err, paths[i].path, how);
+            if (err == 0)
+                assert_slice(settled, wanted[how]);
+        }
+    }
+}
+
+static void a_settled_path_stays_as_it_is_and_hides_nothing(void **state)
+{
+    static const char *const pieces[] = { "/", ".", "..", "%2e", "%2F", "%5c", ";", "a", "%61", "%25" };
+    uint64_t x = 88172645463325252ull;
+
+    for (int round = 0; round < 50000; round++) {
+        char path[64] = "/";
+        struct uri_rules rules = { round & 1, round & 2 };
+        for (int i = 0; i < 10; i++) {
+            x ^= x << 13, x ^= x >> 7, x ^= x << 17;
+            strncat(path, pieces[x % ARRAY_LEN(pieces)], sizeof(path) - strlen(path) - 1);
+        }
+        struct slice once, twice, normal;
+        if (uri_settle(arena, slice_from(path), &rules, &once) == 0) {
+            assert_int_equal(uri_settle(arena, once, &rules, &twice), 0);
+            assert_true(slice_eq(once, twice));
+            assert_int_equal(uri_normalise(arena, once, &normal), 0);
+            assert_true(slice_eq(once, normal)); /* what the router looks at is what is sent */
+            assert_false(climbs_in_the_loosest_reading(once));
+        }
+        if (arena->used_bytes > 500000) {
+            arena_free(arena);
+            arena = arena_new(&memory, ARENA_LIMIT_DEFAULT);
+        }
+    }
+}
+
 static void escapes_are_decoded(void **state)
 {
     struct slice text;
@@ -176,6 +271,8 @@ int main(void)
         PARSE_TEST(paths_are_normalised),
         PARSE_TEST(a_normal_path_is_returned_itself),
         PARSE_TEST(normalising_twice_changes_nothing_more),
+        PARSE_TEST(a_settled_path_means_one_thing),
+        PARSE_TEST(a_settled_path_stays_as_it_is_and_hides_nothing),
         PARSE_TEST(escapes_are_decoded),
         PARSE_TEST(parameters_are_taken_one_by_one),
         PARSE_TEST(authorities_are_taken_apart),
