@@ -36,11 +36,20 @@ def table(tmp_path_factory):
 
 @pytest.mark.parametrize("target, name", [
     ("/users/me", "me"), ("/users/7", "user"), ("/users/7?x", "user"), ("/users/7/posts", "posts"), ("/users/", "rest"), ("/users", "rest"),
-    ("/users/a%2Fb", "user"), ("/files/", "files"), ("/files/a/b/c", "files"), ("/files", "rest"), ("/api", "api"), ("/api/", "api"),
+    ("/users/a%20b", "user"), ("/files/", "files"), ("/files/a/b/c", "files"), ("/files", "rest"), ("/api", "api"), ("/api/", "api"),
     ("/api/v1", "api"), ("/api/v2", "api v2"), ("/api/v2/x", "api v2"), ("/apix", "rest"), ("/api/v22", "api"), ("/q/x/r", "inner"),
-    ("/123", "rest"), ("/", "rest"), ("/%75sers/%6de", "me"), ("/users/./me", "me"), ("/files/../users/me", "me"), ("/users//me", "rest")])
+    ("/123", "rest"), ("/", "rest"), ("/%75sers/%6de", "me"), ("/users/./me", "me"), ("/files/../users/me", "me"), ("/users//me", "me")])
 def test_the_most_specific_path_wins(table, target, name):
     assert asked(table, target) == name
+
+
+def test_an_escaped_slash_is_refused_unless_it_is_allowed_and_then_no_separator(gateway):
+    assert asked(gateway(routes=TABLE), "/users/a%2Fb") == 400
+    assert asked(gateway(routes=TABLE, limits={"escaped_slashes": True}), "/users/a%2Fb") == "user"
+
+
+def test_empty_segments_are_merged_unless_they_are_kept(gateway):
+    assert asked(gateway(routes=TABLE, limits={"empty_segments": True}), "/users//me") == "rest"
 
 
 def test_a_regex_is_tried_after_templates_and_prefixes(gateway):
