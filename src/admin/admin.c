@@ -14,6 +14,9 @@
 #include "observe/log.h"
 #include "route/router.h"
 
+/* A scrape holds its whole text until it has been read, 30 MB with ten thousand routes: few may wait for one at once. */
+enum { ADMIN_CONNECTIONS_MAX = 32 };
+
 struct admin {
     struct plan plan;
     struct plan_local *locals;
@@ -72,18 +75,17 @@ static int serve(struct admin *admin, struct conf *conf, const struct address *a
 {
     static const struct match_conf everything;
     const struct route_entry entry = { .match = &everything, .plan = &admin->plan };
+    struct worker *control = &admin->gateway->control;
     struct router *router = router_build(conf, &entry, 1);
-    if (!router) {
-        sys->close(fd);
+    if (!router)
         return -ERR_MEMORY;
+    int rc = plan_attach(&admin->plan, control);
+    if (rc == 0) {
+        const struct server_settings settings = { admin_limits, &admin->forwarding, router, conf };
+        rc = server_start(control, fd, address, &admin->gateway->admin_shared, &settings, &admin->server);
+        if (rc < 0)
+            plan_retire(&admin->plan, control);
     }
-    int rc = plan_attach(&admin->plan, &admin->gateway->control);
-    const struct server_settings settings = { admin_limits, &admin->forwarding, router, conf };
-    if (rc == 0)
-        rc = server_start(&admin->gateway->control, fd, address, &admin->gateway->admin_shared, &settings,
-                          &admin->server);
-    else
-        sys->close(fd);
     router_drop(router);
     return rc;
 }
@@ -100,6 +102,7 @@ struct admin *admin_open(struct gateway *gateway, const struct address *address)
     struct conf *conf = conf_new(NULL);
     struct admin *admin = mem_must(sizeof(*admin));
     admin->gateway = gateway;
+    gateway->admin_shared.connections_max = ADMIN_CONNECTIONS_MAX;
     list_init(&admin->stopping);
     fill_plan(admin, conf);
     int rc = serve(admin, conf, address, fd);

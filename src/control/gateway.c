@@ -19,7 +19,7 @@
 #include "upstream/upstream.h"
 
 enum {
-    NAMES_WAIT_MS = 3000, /* at start: for the names of targets, before serving without them */
+    NAMES_WAIT_MS = 3000, /* for the names of a snapshot's targets, before it serves without them */
     NAMES_LOOK_MS = 5,
 };
 
@@ -31,12 +31,15 @@ unsigned gateway_default_workers(void)
     return (unsigned)MAX(CPU_COUNT(&set), 1);
 }
 
+static void look_at_names(struct timer *timer);
+
 int gateway_init(struct gateway *gateway, const char *path, const char *text)
 {
     *gateway = (struct gateway){ 0 };
     hash_seed();
     gateway->config_path = path ? mem_strdup(path) : NULL;
     gateway->config_text = text ? mem_strdup(text) : NULL;
+    timer_init(&gateway->names_timer, look_at_names);
     int rc = worker_init(&gateway->control, 0, NULL, 0);
     gateway->started_wall_ns = sys->wall_ns();
     return rc;
@@ -44,22 +47,29 @@ int gateway_init(struct gateway *gateway, const char *path, const char *text)
 
 /* ---- loading ---- */
 
-static struct snapshot *load_snapshot(struct gateway *gateway, struct conf *conf, const struct conf_node **ret_root)
+static int load_settings(struct gateway *gateway, struct conf *conf, struct settings *ret_settings,
+                         const struct conf_node **ret_root)
 {
-    struct settings settings = { 0 };
-    int rc = gateway->config_path
-                 ? settings_load(conf, gateway->config_path, &settings, ret_root)
-                 : settings_load_text(conf, "command line", slice_from(gateway->config_text), &settings, ret_root);
-    if (!*ret_root)
+    *ret_settings = (struct settings){ 0 };
+    *ret_root = NULL;
+    if (gateway->config_path)
+        return settings_load(conf, gateway->config_path, ret_settings, ret_root);
+    return settings_load_text(conf, "command line", slice_from(gateway->config_text), ret_settings, ret_root);
+}
+
+/* With mistakes too (but a tree): those that only building finds are to be told with the others. */
+static struct snapshot *build_snapshot(struct gateway *gateway, struct conf *conf, const struct settings *settings,
+                                       const struct conf_node *root)
+{
+    if (!root)
         return NULL;
     const struct snapshot_context context = {
         .previous = gateway->current,
         .cells = gateway->worker_count + 1,
         .control = &gateway->control.loop,
     };
-    /* With mistakes too: those that only building finds are to be told with the others. */
-    struct snapshot *s = snapshot_build(conf, *ret_root, &settings, &context);
-    if (s && (rc < 0 || conf_error_count(conf) > 0)) {
+    struct snapshot *s = snapshot_build(conf, root, settings, &context);
+    if (s && conf_error_count(conf) > 0) {
         snapshot_drop(s);
         s = NULL;
     }
@@ -89,29 +99,36 @@ static void report(const struct conf *conf)
     conf_print_diagnostics(conf, stderr, true);
 }
 
+/* What stays as it is for the life of the process. The number of workers decides how many cells a series has: nothing
+ * may count before it is known. */
+static void settle_process(struct gateway *gateway, const struct settings *settings)
+{
+    gateway->worker_count = settings->workers ? (unsigned)settings->workers : gateway_default_workers();
+    gateway->control.index = gateway->worker_count;
+    gateway->memory_max = (size_t)settings->limits.memory_bytes;
+    metrics_init(gateway->worker_count);
+}
+
+static void take_over(struct gateway *gateway, struct snapshot *s)
+{
+    gateway->current = s;
+    gateway->loaded_wall_ns = sys->wall_ns();
+    atomic_store_explicit(&gateway->shared.connections_max, (unsigned)s->settings.limits.connections,
+                          memory_order_relaxed);
+    log_set_level((enum log_level)s->settings.log_level);
+}
+
 int gateway_load(struct gateway *gateway, const char *inherited)
 {
     struct conf *conf = conf_new(NULL);
-    const struct conf_node *root = NULL;
-    /* The number of workers decides how many cells a series has; nothing may count before it is known. */
+    const struct conf_node *root;
+    struct settings settings;
     if (inherited && sockets_inherit(&gateway->sockets, inherited) < 0)
         log_warning("upgrade", "the sockets handed over make no sense (%s): opening new ones", inherited);
-    struct settings probe = { 0 };
-    struct conf *first = conf_new(NULL);
-    const struct conf_node *probed = NULL;
-    int rc = gateway->config_path
-                 ? settings_load(first, gateway->config_path, &probe, &probed)
-                 : settings_load_text(first, "command line", slice_from(gateway->config_text), &probe, &probed);
-    if (rc < 0) {
-        probe.workers = 1; /* it will not start: the mistakes are found below */
-        probe.limits.memory_bytes = 0;
-    }
-    gateway->worker_count = probe.workers ? (unsigned)probe.workers : gateway_default_workers();
-    gateway->control.index = gateway->worker_count;
-    gateway->memory_max = (size_t)probe.limits.memory_bytes;
-    metrics_init(gateway->worker_count);
-    conf_free(first);
-    struct snapshot *s = load_snapshot(gateway, conf, &root);
+    if (load_settings(gateway, conf, &settings, &root) < 0)
+        settings.workers = 1; /* it will not start, but what building finds is told too */
+    settle_process(gateway, &settings);
+    struct snapshot *s = build_snapshot(gateway, conf, &settings, root);
     if (s && (sockets_open(&gateway->sockets, &s->settings, conf, root, gateway->worker_count) < 0 ||
               open_access_log(gateway, &s->settings, conf, root) < 0)) {
         snapshot_drop(s);
@@ -122,14 +139,10 @@ int gateway_load(struct gateway *gateway, const char *inherited)
     if (!s)
         return -1;
     sockets_settle(&gateway->sockets, &s->settings);
-    gateway->current = s;
-    gateway->loaded_wall_ns = sys->wall_ns();
-    gateway->shared.connections_max = (unsigned)s->settings.limits.connections;
-    log_set_level((enum log_level)s->settings.log_level);
+    take_over(gateway, s);
     return 0;
 }
 
-/* Serving begins once every name has been answered, or not in time: until then requests would find no target. */
 static void look_at_names(struct timer *timer)
 {
     struct gateway *gateway = container_of(timer, struct gateway, names_timer);
@@ -138,6 +151,17 @@ static void look_at_names(struct timer *timer)
         publish_snapshot(gateway);
     else
         timer_set(loop, timer, loop->now_ms + NAMES_LOOK_MS);
+}
+
+/* The current snapshot comes into force once every name in it has been answered, or not in time: until then requests
+ * would find no target. A further one meanwhile takes its place and waits no longer than the first. */
+static void publish_when_named(struct gateway *gateway)
+{
+    names_follow(gateway->names, gateway->current);
+    if (!timer_armed(&gateway->names_timer))
+        gateway->names_deadline_ms = gateway->control.loop.now_ms + NAMES_WAIT_MS;
+    timer_clear(&gateway->control.loop, &gateway->names_timer);
+    look_at_names(&gateway->names_timer);
 }
 
 int gateway_start(struct gateway *gateway)
@@ -160,10 +184,8 @@ int gateway_start(struct gateway *gateway)
             log_error("start", "worker %u's thread cannot start: %s", i, strerror(errno));
             return -1;
         }
-    names_follow(gateway->names, gateway->current);
-    timer_init(&gateway->names_timer, look_at_names);
-    gateway->names_deadline_ms = gateway->control.loop.now_ms + NAMES_WAIT_MS;
-    look_at_names(&gateway->names_timer);
+    loop_update_now(&gateway->control.loop); /* loading took its time */
+    publish_when_named(gateway);
     return 0;
 }
 
@@ -192,8 +214,10 @@ static void log_diagnostics(const struct conf *conf)
 int gateway_reload(struct gateway *gateway)
 {
     struct conf *conf = conf_new(NULL);
-    const struct conf_node *root = NULL;
-    struct snapshot *s = load_snapshot(gateway, conf, &root);
+    const struct conf_node *root;
+    struct settings settings;
+    (void)load_settings(gateway, conf, &settings, &root); /* its mistakes are in the conf */
+    struct snapshot *s = build_snapshot(gateway, conf, &settings, root);
     if (s && (sockets_open(&gateway->sockets, &s->settings, conf, root, gateway->worker_count) < 0 ||
               open_access_log(gateway, &s->settings, conf, root) < 0)) {
         sockets_abandon(&gateway->sockets);
@@ -211,13 +235,9 @@ int gateway_reload(struct gateway *gateway)
     warn_of_fixed(gateway, &s->settings);
     sockets_settle(&gateway->sockets, &s->settings);
     struct snapshot *old = gateway->current;
-    gateway->current = s;
+    take_over(gateway, s);
     gateway->reloads++;
-    gateway->loaded_wall_ns = sys->wall_ns();
-    gateway->shared.connections_max = (unsigned)s->settings.limits.connections;
-    log_set_level((enum log_level)s->settings.log_level);
-    names_follow(gateway->names, s);
-    publish_snapshot(gateway);
+    publish_when_named(gateway);
     snapshot_drop(old);
     return 0;
 }
@@ -241,6 +261,7 @@ void gateway_applied(struct gateway *gateway, struct station *station, int rc)
 void gateway_drain(struct gateway *gateway, enum drain_how how)
 {
     gateway->state = GATEWAY_DRAINING;
+    timer_clear(&gateway->control.loop, &gateway->names_timer); /* what waits for names never comes into force */
     uint64_t limit = (uint64_t)gateway->current->settings.timeouts.drain_ms;
     for (unsigned i = 0; i < gateway->worker_count; i++)
         station_drain(&gateway->stations[i], how, limit);
@@ -248,7 +269,7 @@ void gateway_drain(struct gateway *gateway, enum drain_how how)
 
 void gateway_drain_now(struct gateway *gateway)
 {
-    for (unsigned i = 0; i < gateway->worker_count; i++)
+    for (unsigned i = 0; gateway->stations && i < gateway->worker_count; i++)
         station_drain(&gateway->stations[i], DRAIN_STOP, 0);
 }
 

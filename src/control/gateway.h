@@ -30,7 +30,7 @@ struct gateway {
     struct snapshot *current; /* published last */
     struct access_log *access_log;
     struct names *names;
-    struct timer names_timer; /* at start */
+    struct timer names_timer; /* armed while the current snapshot waits for its targets' names */
     uint64_t names_deadline_ms;
     char *config_path; /* NULL: `config_text` is the configuration */
     char *config_text;
@@ -52,7 +52,7 @@ int gateway_start(struct gateway *gateway);
 /* Loads again; with any mistake nothing changes and the error log says what. 0 or -1. */
 int gateway_reload(struct gateway *gateway);
 void gateway_drain(struct gateway *gateway, enum drain_how how);
-/* The limit is over now: what is in progress is cut. */
+/* The limit is over now: what is in progress is cut. Fine too after a start that failed. */
 void gateway_drain_now(struct gateway *gateway);
 /* Every worker's loop has ended. */
 bool gateway_is_drained(const struct gateway *gateway);

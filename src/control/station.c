@@ -24,6 +24,7 @@ struct apply_letter {
     struct letter letter;
     struct station *station;
     struct snapshot *snapshot;
+    struct access_log *access_log;
     size_t post_count;
     struct post posts[];
 };
@@ -104,23 +105,27 @@ static void update_servers(struct station *station, const struct snapshot *snaps
     servers_update(&station->stopping, &snapshot->server);
 }
 
-static void start_post(struct station *station, const struct post *post, const struct snapshot *snapshot)
+static int serve_post(struct station *station, const struct post *post, const struct snapshot *snapshot)
 {
     struct served *grown = sys->realloc(station->served, (station->served_count + 1) * sizeof(*grown));
-    if (!grown) {
-        sys->close(post->fd);
-        return;
-    }
+    if (!grown)
+        return -ERR_MEMORY;
     station->served = grown;
     struct served *s = &grown[station->served_count];
     s->post = *post;
     int rc = server_start(&station->worker, post->fd, &post->address, &station->gateway->shared, &snapshot->server,
                           &s->server);
+    station->served_count += rc == 0;
+    return rc;
+}
+
+/* On failure the descriptor stays open: control knows it, hands it on, and posts it again with the next snapshot. */
+static void start_post(struct station *station, const struct post *post, const struct snapshot *snapshot)
+{
+    int rc = serve_post(station, post, snapshot);
     if (rc < 0)
-        log_error("listener", "worker %u cannot serve a listener: %s", station->worker.index,
+        log_error("listener", "worker %u cannot serve a listener before the next reload: %s", station->worker.index,
                   err_info((enum err) - rc)->title);
-    else
-        station->served_count++;
 }
 
 static void deliver_apply(struct letter *letter, struct loop *loop)
@@ -136,7 +141,7 @@ static void deliver_apply(struct letter *letter, struct loop *loop)
     }
     struct snapshot *old = station->snapshot;
     station->snapshot = l->snapshot;
-    station->worker.access_log = station->gateway->access_log;
+    station->worker.access_log = l->access_log;
     update_servers(station, l->snapshot);
     for (size_t i = 0; i < l->post_count; i++)
         if (!find_served(station, &l->posts[i].address, l->posts[i].fd))
@@ -153,6 +158,7 @@ void station_apply(struct station *station, struct snapshot *snapshot, const str
     l->letter.deliver = deliver_apply;
     l->station = station;
     l->snapshot = snapshot;
+    l->access_log = station->gateway->access_log;
     l->post_count = post_count;
     if (post_count)
         memcpy(l->posts, posts, post_count * sizeof(*posts));

@@ -28,7 +28,6 @@ struct post {
 struct served {
     struct post post;
     struct server *server;
-    bool kept; /* scratch of one apply */
 };
 
 struct station {

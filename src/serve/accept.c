@@ -19,8 +19,8 @@ enum {
 static bool at_limit(const struct server *server)
 {
     const struct serve_shared *shared = server->shared;
-    return shared->connections_max &&
-           atomic_load_explicit(&shared->connections, memory_order_relaxed) >= shared->connections_max;
+    unsigned max = atomic_load_explicit(&shared->connections_max, memory_order_relaxed);
+    return max && atomic_load_explicit(&shared->connections, memory_order_relaxed) >= max;
 }
 
 static void pause_accepting(struct server *server)
@@ -97,7 +97,7 @@ void accept_on_ready(struct io *io)
     for (int i = 0; i < ACCEPT_BATCH; i++) {
         if (at_limit(server)) {
             log_notice("connection_limit", "at the limit of %u connections: accepting pauses",
-                       server->shared->connections_max);
+                       atomic_load_explicit(&server->shared->connections_max, memory_order_relaxed));
             pause_accepting(server);
             return;
         }

@@ -57,10 +57,8 @@ int server_start(struct worker *worker, int fd, const struct address *address, s
                  const struct server_settings *settings, struct server **ret_server)
 {
     struct server *server = mem_zalloc(sizeof(*server));
-    if (!server) {
-        sys->close(fd);
+    if (!server)
         return -ERR_MEMORY;
-    }
     server->magic = SERVER_MAGIC;
     server->worker = worker;
     server->shared = shared;
@@ -73,7 +71,6 @@ int server_start(struct worker *worker, int fd, const struct address *address, s
     io_init(&server->io, fd, accept_on_ready);
     int rc = loop_watch(&worker->loop, &server->io, IO_LEVEL_READ);
     if (rc < 0) {
-        sys->close(fd);
         sys->free(server);
         return rc;
     }

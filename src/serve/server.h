@@ -30,7 +30,7 @@ struct worker;
 struct serve_shared {
     atomic_uint connections;
     atomic_ullong accepted, accept_errors, refused; /* refused: answered 503 by the shedding ladder */
-    unsigned connections_max;
+    atomic_uint connections_max; /* 0: none; set by control at any time */
 };
 
 /* What a snapshot says of a listener; copied. The router and the conf are held by the server while they are in force.
@@ -42,7 +42,7 @@ struct server_settings {
     struct conf *conf; /* owner of `forwarding` */
 };
 
-/* Takes the descriptor over (closed on failure). -ERR_MEMORY, -ERR_SYSTEM. */
+/* Takes the descriptor over; on failure it stays the caller's. -ERR_MEMORY, -ERR_SYSTEM. */
 MUST_USE int server_start(struct worker *worker, int fd, const struct address *address, struct serve_shared *shared,
                           const struct server_settings *settings, struct server **ret_server);
 /* A new snapshot: what is in progress keeps its route, the next request sees the new one. No connection is closed. */
