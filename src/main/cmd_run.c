@@ -21,7 +21,7 @@ static int run(int argc, char **argv)
         return command_usage(&command_run, "which configuration? Give -c FILE");
 
     const struct running_options options = { .config_path = path,
-                                             .argv = argv - 1 /* the program.s name and the command */ };
+                                             .argv = argv - 1 /* the program's name and the command */ };
     return running_main(&options);
 }
 

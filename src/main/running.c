@@ -11,6 +11,7 @@
 
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -34,6 +35,7 @@ struct running {
     struct admin *admin;
     struct timer drained_timer;
     bool draining;
+    bool told_to_stop; /* TERM: a second one cuts */
     bool handed; /* to the process that an upgrade has started */
     bool announced;
 };
@@ -54,12 +56,22 @@ static void begin_drain(struct running *r, enum drain_how how)
 {
     if (!r->draining) {
         r->draining = true;
-        gateway_drain(&r->gateway, how);
         timer_set(&r->gateway.control.loop, &r->drained_timer, r->gateway.control.loop.now_ms + 1);
+    }
+    gateway_drain(&r->gateway, how);
+}
+
+static void stop(struct running *r)
+{
+    notify_stopping();
+    upgrade_abandon(&r->upgrade);
+    if (r->told_to_stop) {
+        gateway_drain_now(&r->gateway);
         return;
     }
-    if (how == DRAIN_STOP)
-        gateway_drain_now(&r->gateway);
+    r->told_to_stop = true;
+    log_notice("stop", "draining for at most %lld ms", (long long)r->gateway.current->settings.timeouts.drain_ms);
+    begin_drain(r, DRAIN_STOP);
 }
 
 static void on_handed(struct upgrade *upgrade)
@@ -107,11 +119,7 @@ static void on_signal(struct signals *signals, int number)
         reap_children();
         break;
     default:
-        if (!r->draining)
-            log_notice("stop", "draining for at most %lld ms",
-                       (long long)r->gateway.current->settings.timeouts.drain_ms);
-        notify_stopping();
-        begin_drain(r, DRAIN_STOP);
+        stop(r);
         break;
     }
 }
@@ -181,21 +189,35 @@ static int start(struct running *r, const struct running_options *options)
     return EXIT_FINE;
 }
 
+/* The variable names the journal's stream as DEVICE:INODE, and is inherited by processes that write elsewhere. */
+static bool stderr_is_journal(void)
+{
+    const char *named = getenv("JOURNAL_STREAM");
+    struct stat info;
+    char ours[64];
+    if (!named || fstat(STDERR_FILENO, &info) < 0)
+        return false;
+    snprintf(ours, sizeof(ours), "%llu:%llu", (unsigned long long)info.st_dev, (unsigned long long)info.st_ino);
+    return strcmp(named, ours) == 0;
+}
+
 int running_main(const struct running_options *options)
 {
     struct running *r = mem_must(sizeof(*r));
-    log_set_journal(getenv("JOURNAL_STREAM") != NULL);
+    log_set_journal(stderr_is_journal());
     raise_descriptor_limit();
     if (gateway_init(&r->gateway, options->config_path, options->config_text) < 0) {
         log_error("start", "cannot start: no memory or no descriptors");
         return EXIT_FAULT;
     }
     int rc = start(r, options);
-    if (rc == EXIT_FINE)
+    if (rc == EXIT_FINE) {
         loop_run(&r->gateway.control.loop);
-    else
-        return rc; /* the process ends: nothing serves yet */
-    log_notice("stop", "ended");
+        log_notice("stop", "ended");
+    } else {
+        gateway_drain_now(&r->gateway);
+        r->handed = upgrade_inherited() != NULL; /* the sockets' paths are those of the process that started us */
+    }
     upgrade_done(&r->upgrade);
     if (r->admin)
         admin_stop(r->admin);

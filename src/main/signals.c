@@ -40,5 +40,6 @@ int signals_init(struct signals *signals, struct loop *loop, void (*on_signal)(s
 
 void signals_done(struct signals *signals)
 {
-    loop_close(signals->loop, &signals->io);
+    if (signals->loop)
+        loop_close(signals->loop, &signals->io);
 }

@@ -120,6 +120,12 @@ void upgrade_start(struct upgrade *upgrade)
         log_error("upgrade", "cannot watch the new process");
 }
 
+void upgrade_abandon(struct upgrade *upgrade)
+{
+    if (upgrade->running)
+        kill(upgrade->pid, SIGTERM);
+}
+
 void upgrade_done(struct upgrade *upgrade)
 {
     if (upgrade->running)

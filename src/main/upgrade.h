@@ -26,6 +26,8 @@ struct upgrade {
 void upgrade_init(struct upgrade *upgrade, struct gateway *gateway, char **argv, void (*on_handed)(struct upgrade *));
 /* Starts the new process. Failures go to the error log. */
 void upgrade_start(struct upgrade *upgrade);
+/* We stop: the new process, if it does not serve yet, must not live on alone. */
+void upgrade_abandon(struct upgrade *upgrade);
 void upgrade_done(struct upgrade *upgrade);
 
 /* In the new process: the sockets handed over, or NULL; and telling the old one that we serve. */
