@@ -16,6 +16,8 @@ class NameServer:
         self.records, self.codes = {}, {}   # name -> (addresses, ttl); name -> response code
         self.asked = queue.Queue()          # names, as they are asked for
         self.silent = False
+        self.may_answer = threading.Event()  # cleared: answers wait
+        self.may_answer.set()
         self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.sock.bind(("127.0.0.1", self.port))
         self.thread = threading.Thread(target=self._serve, daemon=True)
@@ -40,6 +42,7 @@ class NameServer:
             name, kind = ".".join(labels), struct.unpack("!H", query[at + 1 : at + 3])[0]
             if kind == A:
                 self.asked.put(name)
+            self.may_answer.wait()
             if not self.silent:
                 self.sock.sendto(self._answer(query[:2], query[12 : at + 5], name, kind), peer)
 
@@ -52,6 +55,7 @@ class NameServer:
         return number + struct.pack("!HHHHH", 0x8580 | code, 1, len(packed), 0, 0) + question + answers
 
     def stop(self):
+        self.may_answer.set()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as last:
             last.sendto(b"", ("127.0.0.1", self.port))
         self.thread.join(5)
