@@ -281,6 +281,25 @@ static void keep_plan(struct plan *plan)
     /* It is part of the demo, which lives as long as the process. */
 }
 
+/* Cuts what is in progress: nobody depends on a demo. */
+static void end(struct demo *demo, struct server *server)
+{
+    struct worker *worker = &demo->worker;
+    struct link stopping;
+    list_init(&stopping);
+    server_stop(server, STOP_LISTENING, &stopping);
+    LIST_FOR_EACH (link, &worker->exchanges) {
+        exchange_cancel(container_of(link, struct exchange, link), ERR_DRAINING);
+    }
+    while (worker->exchange_count > 0)
+        loop_turn(&worker->loop, 0);
+    servers_close_all(&stopping);
+    plan_retire(&demo->plan, worker);
+    loop_turn(&worker->loop, 0); /* what is still to be reclaimed */
+    signals_done(&demo->signals);
+    worker_done(worker);
+}
+
 static int serve(struct demo *demo, const struct address *address)
 {
     static const struct http_limits limits = {
@@ -313,7 +332,10 @@ static int serve(struct demo *demo, const struct address *address)
         fprintf(stderr, "maitred demo-service: cannot serve\n");
         return EXIT_FAULT;
     }
+    router_drop(router);
+    conf_free(conf);
     loop_run(&demo->worker.loop);
+    end(demo, server);
     return EXIT_FINE;
 }
 
@@ -355,7 +377,12 @@ static int run(int argc, char **argv)
         fprintf(stderr, "maitred demo-service: cannot start: %s\n", strerror(errno));
         return EXIT_FAULT;
     }
-    return serve(demo, &address);
+    int rc = serve(demo, &address);
+    if (rc != EXIT_FINE)
+        return rc; /* the process ends: nothing serves yet */
+    metrics_done();
+    mem_free(demo);
+    return rc;
 }
 
 const struct command command_demo_service = {
