@@ -13,9 +13,10 @@
 #include "observe/metrics.h"
 #include "route/router.h"
 
-static const struct metric_family requests_family = {
+const struct metric_family requests_family = {
     .name = "maitred_requests_total",
-    .help = "Exchanges that ended, by route and class of the status sent (none: the client went away before one was).",
+    .help = "Exchanges that ended, by route (empty when none matched) and class of the status sent (none: the client "
+            "went away before one was).",
     .kind = METRIC_COUNTER,
     .labels = { "route", "class" },
 };
@@ -26,7 +27,7 @@ static const struct metric_family latency_family = {
     .labels = { "route" },
     .unit = "seconds",
 };
-static const char *const class_words[STATUS_CLASSES] = { "none", "1xx", "2xx", "3xx", "4xx", "5xx" };
+const char *const status_class_words[STATUS_CLASSES] = { "none", "1xx", "2xx", "3xx", "4xx", "5xx" };
 
 struct built_plan {
     struct plan plan;
@@ -98,7 +99,7 @@ static void make_series(struct plan *plan)
 {
     struct built_plan *built = plan->owner;
     for (int i = 0; i < STATUS_CLASSES; i++) {
-        const char *values[] = { plan->route, class_words[i], NULL };
+        const char *values[] = { plan->route, status_class_words[i], NULL };
         built->requests[i] = series_get(&requests_family, values);
         plan->requests[i] = series_place(built->requests[i]);
     }

@@ -4,6 +4,10 @@
 #pragma once
 
 #include "control/snapshot.h"
+#include "observe/metrics.h"
+
+extern const struct metric_family requests_family; /* by route (empty: none) and class */
+extern const char *const status_class_words[];
 
 /* NULL after conf_error. `route_node` may be NULL for a route that stands in no file. */
 struct plan *plan_build(const struct snapshot *snapshot, const struct route_conf *route,

@@ -202,7 +202,6 @@ static void deliver_drain(struct letter *letter, struct loop *loop)
     uint64_t deadline = loop->now_ms + l->limit_ms;
     if (!station->draining) {
         station->draining = true;
-        station->worker.draining = true;
         station->drain_deadline_ms = deadline;
         for (size_t i = 0; i < station->served_count; i++)
             server_stop(station->served[i].server, l->how == DRAIN_HANDED ? STOP_HANDED : STOP_LISTENING,
@@ -243,6 +242,7 @@ int station_init(struct station *station, struct gateway *gateway, unsigned inde
     list_init(&station->stopping);
     timer_init(&station->drain_timer, on_drain_look);
     station->worker.errors = vitals_errors();
+    station->worker.unrouted = vitals_unrouted();
     return worker_init(&station->worker, index, &gateway->memory_used, gateway->memory_max);
 }
 

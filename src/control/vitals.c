@@ -5,11 +5,14 @@
 
 #include "base/assert.h"
 #include "control/gateway.h"
+#include "control/plans.h"
+#include "exchange/plan.h"
 #include "observe/metrics.h"
 #include "upstream/upstream.h"
 
 static struct gateway *watched;
-static struct series *errors[ERR_COUNT];
+static struct series *errors[ERR_COUNT], *unrouted[STATUS_CLASSES];
+static metric_cell *unrouted_places[STATUS_CLASSES];
 
 static const struct metric_family errors_family = {
     .name = "maitred_errors_total",
@@ -21,6 +24,11 @@ static const struct metric_family errors_family = {
 struct series **vitals_errors(void)
 {
     return errors;
+}
+
+metric_cell **vitals_unrouted(void)
+{
+    return unrouted_places;
 }
 
 static void emit_one(metric_emit *emit, void *ctx, double value)
@@ -93,7 +101,8 @@ enum upstream_figure {
     FIGURE_IDLE,
     FIGURE_BUSY,
     FIGURE_ACTIVE,
-    FIGURE_RETRIES
+    FIGURE_RETRIES,
+    FIGURE_RETRIES_ACTIVE
 };
 
 static double upstream_figure(const struct upstream_stats *s, enum upstream_figure figure)
@@ -114,6 +123,8 @@ static double upstream_figure(const struct upstream_stats *s, enum upstream_figu
     case FIGURE_ACTIVE:
         return s->active_requests;
     case FIGURE_RETRIES:
+        return (double)s->retries;
+    case FIGURE_RETRIES_ACTIVE:
         return s->active_retries;
     }
     return 0;
@@ -195,7 +206,9 @@ FAMILY(f_idle, "maitred_upstream_connections_idle", METRIC_GAUGE, "Idle connecti
 FAMILY(f_busy, "maitred_upstream_connections_busy", METRIC_GAUGE, "Connections in use now.", "upstream")
 FAMILY(f_active, "maitred_upstream_requests_active", METRIC_GAUGE, "Requests in progress now, whatever their tries.",
        "upstream")
-FAMILY(f_retries, "maitred_upstream_retries_active", METRIC_GAUGE, "Retries in progress now.", "upstream")
+FAMILY(f_retries, "maitred_upstream_retries_total", METRIC_COUNTER,
+       "Tries after a first one that failed; those in place of stale connections are not among them.", "upstream")
+FAMILY(f_retries_active, "maitred_upstream_retries_active", METRIC_GAUGE, "Retries in progress now.", "upstream")
 FAMILY(f_in_flight, "maitred_target_requests_in_flight", METRIC_GAUGE, "Tries on the target now.", "upstream", "target")
 FAMILY(f_target_connections, "maitred_target_connections", METRIC_GAUGE, "Connections to the target now.", "upstream",
        "target")
@@ -227,6 +240,7 @@ static struct metric_source sources[] = {
     { &f_busy, collect_upstreams, FIGURE(FIGURE_BUSY), NULL },
     { &f_active, collect_upstreams, FIGURE(FIGURE_ACTIVE), NULL },
     { &f_retries, collect_upstreams, FIGURE(FIGURE_RETRIES), NULL },
+    { &f_retries_active, collect_upstreams, FIGURE(FIGURE_RETRIES_ACTIVE), NULL },
     { &f_in_flight, collect_targets, FIGURE(TARGET_IN_FLIGHT), NULL },
     { &f_target_connections, collect_targets, FIGURE(TARGET_CONNECTIONS), NULL },
     { &f_picks, collect_targets, FIGURE(TARGET_PICKS), NULL },
@@ -245,6 +259,11 @@ void vitals_start(struct gateway *gateway)
         const char *values[] = { err_side_word(info->side), info->word, NULL };
         errors[i] = series_get(&errors_family, values);
     }
+    for (int i = 0; i < STATUS_CLASSES; i++) {
+        const char *values[] = { "", status_class_words[i], NULL };
+        unrouted[i] = series_get(&requests_family, values);
+        unrouted_places[i] = series_place(unrouted[i]);
+    }
 }
 
 void vitals_stop(void)
@@ -256,6 +275,10 @@ void vitals_stop(void)
     for (int i = 1; i < ERR_COUNT; i++) {
         series_drop(errors[i]);
         errors[i] = NULL;
+    }
+    for (int i = 0; i < STATUS_CLASSES; i++) {
+        series_drop(unrouted[i]);
+        unrouted_places[i] = NULL;
     }
     watched = NULL;
 }

@@ -3,9 +3,13 @@
  */
 #pragma once
 
+#include "observe/metrics.h"
+
 struct gateway;
 
 void vitals_start(struct gateway *gateway); /* registers the sources; one gateway a process */
 void vitals_stop(void);
 /* Series of errors by side and word, which exchanges count into. */
 struct series **vitals_errors(void);
+/* Places of requests that met no route, by class of status. */
+metric_cell **vitals_unrouted(void);

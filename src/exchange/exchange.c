@@ -240,13 +240,14 @@ static void observe_end(struct exchange *x)
     r->end_ns = x->worker->loop.now_ns;
     r->bytes_in = x->down->in.total;
     r->tunnel = x->tunnel;
-    if (x->plan) {
-        unsigned index = x->worker->index;
-        place_add(x->plan->requests[r->status / 100 % STATUS_CLASSES], index, 1);
+    unsigned index = x->worker->index;
+    metric_cell **requests = x->plan ? x->plan->requests : x->worker->unrouted;
+    if (requests)
+        place_add(requests[r->status / 100 % STATUS_CLASSES], index, 1);
+    if (x->plan)
         place_observe_us(x->plan->latency, index, (r->end_ns - r->start_ns) / 1000);
-    }
     if (r->err != ERR_NONE && x->worker->errors)
-        series_add(x->worker->errors[r->err], x->worker->index, 1);
+        series_add(x->worker->errors[r->err], index, 1);
     if (x->worker->access_log)
         access_log_write(x->worker->access_log, x->worker->index, r);
 }
@@ -301,8 +302,6 @@ static void finish(struct exchange *x)
         plan_unpin(x->plan, worker);
     x->magic = 0;
     release_down(worker, x->down);
-    if (worker->on_exchange_end)
-        worker->on_exchange_end(worker);
 }
 
 void exchange_cancel(struct exchange *x, enum err err)

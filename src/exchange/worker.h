@@ -5,14 +5,13 @@
 #pragma once
 
 #include <stdatomic.h>
-#include <stdbool.h>
 
 #include "base/memory.h"
 #include "base/rng.h"
 #include "loop/loop.h"
+#include "observe/metrics.h"
 
 struct access_log;
-struct series;
 
 struct worker {
     unsigned index;
@@ -21,12 +20,10 @@ struct worker {
     struct rng rng;
     struct link exchanges; /* every live exchange */
     uint32_t exchange_count;
-    uint32_t connection_count; /* client connections */
-    bool draining;
-    struct access_log *access_log;                  /* NULL when off */
-    struct series **errors;                         /* by enum err; NULL: not counted */
-    void *snapshot;                                 /* control's; the one in force for new requests */
-    void (*on_exchange_end)(struct worker *worker); /* told after each; may be NULL */
+    uint32_t connection_count;     /* client connections */
+    struct access_log *access_log; /* NULL when off */
+    struct series **errors;        /* by enum err; NULL: not counted */
+    metric_cell **unrouted;        /* requests that met no route, by class of status; NULL: not counted */
 };
 
 /* The worker must be zeroed. `budget` as in memory_init. */

@@ -13,8 +13,10 @@ bool upstream_retry_begin(struct upstream *upstream)
     unsigned active = atomic_load_explicit(&budget->active_requests, memory_order_relaxed);
     double share = active * upstream->conf->retry.budget_percent / 100;
     unsigned max = MAX((unsigned)share, (unsigned)RETRIES_MIN);
-    if (atomic_fetch_add_explicit(&budget->active_retries, 1, memory_order_relaxed) < max)
+    if (atomic_fetch_add_explicit(&budget->active_retries, 1, memory_order_relaxed) < max) {
+        atomic_fetch_add_explicit(&budget->retries, 1, memory_order_relaxed);
         return true;
+    }
     atomic_fetch_sub_explicit(&budget->active_retries, 1, memory_order_relaxed);
     return false;
 }

@@ -25,6 +25,7 @@ struct upstream_cell {
 /* Written by all workers on every request. */
 struct upstream_budget {
     atomic_uint active_requests, active_retries;
+    atomic_ullong retries; /* ever */
 };
 enum { HOT_LINE_BYTES = 64 }; /* each of those above has a cache line of its own */
 

@@ -145,6 +145,7 @@ void upstream_stats(const struct upstream *upstream, struct upstream_stats *ret_
         sum.busy += atomic_load_explicit(&cell->busy, memory_order_relaxed);
     }
     sum.active_requests = atomic_load_explicit(&upstream->budget->active_requests, memory_order_relaxed);
+    sum.retries = atomic_load_explicit(&upstream->budget->retries, memory_order_relaxed);
     sum.active_retries = atomic_load_explicit(&upstream->budget->active_retries, memory_order_relaxed);
     *ret_stats = sum;
 }

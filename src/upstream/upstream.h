@@ -103,7 +103,7 @@ void upstream_request_begin(struct upstream *upstream); /* one active request, w
 void upstream_request_end(struct upstream *upstream);
 
 struct upstream_stats {
-    uint64_t connects, connect_failures, reused, stale;
+    uint64_t connects, connect_failures, reused, stale, retries;
     uint32_t idle, busy, active_requests, active_retries;
 };
 void upstream_stats(const struct upstream *upstream, struct upstream_stats *ret_stats); /* any thread */

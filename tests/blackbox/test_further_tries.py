@@ -39,3 +39,19 @@ def test_without_a_host_each_try_names_its_own_target(gateway, origin):
             assert wire.response().status == 200
     assert first.requests
     assert all(r.get("Host") == o.address for o in (first, second) for r in o.requests)
+
+
+def test_retries_are_counted_once_each_and_replaced_connections_are_none(gateway, origin):
+    def breaks_at_second_request(call):
+        if call.number == 2:  # on a reused connection: it is stale
+            call.request.body = b""
+            call.close()
+        else:
+            call.answer(200)
+
+    gw = gateway(to=origin(script=breaks_at_second_request), workers=1)
+    with gw.connect() as wire:
+        assert [wire.get("/").status for _ in range(2)] == [200, 200]
+    assert gw.metric("maitred_upstream_retries_total") == 0
+    assert gw.metric("maitred_target_failures_total") == 0
+    assert [l["tries"] for l in gw.lines(2, path="/")] == [1, 1]
