@@ -14,7 +14,7 @@
 #include "observe/log.h"
 #include "route/router.h"
 
-/* A scrape holds its whole text until it has been read, 30 MB with ten thousand routes: few may wait for one at once. */
+/* A scrape holds its whole text until it has been read, 30 MB with ten thousand routes. */
 enum { ADMIN_CONNECTIONS_MAX = 32 };
 
 struct admin {

@@ -32,11 +32,13 @@ static void reply_metrics(struct exchange *x)
         return;
     }
     metrics_write(out, openmetrics);
-    fclose(out);
-    reply(x, 200,
-          openmetrics ? SLICE("application/openmetrics-text; version=1.0.0; charset=utf-8")
-                      : SLICE("text/plain; version=0.0.4; charset=utf-8"),
-          slice_make(text, size));
+    if (fclose(out) != 0)
+        exchange_fail(x, ERR_MEMORY, SLICE_EMPTY); /* a part would read as series that have gone */
+    else
+        reply(x, 200,
+              openmetrics ? SLICE("application/openmetrics-text; version=1.0.0; charset=utf-8")
+                          : SLICE("text/plain; version=0.0.4; charset=utf-8"),
+              slice_make(text, size));
     free(text);
 }
 

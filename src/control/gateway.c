@@ -191,7 +191,21 @@ int gateway_start(struct gateway *gateway)
 
 /* ---- reloading ---- */
 
-/* What a reload cannot change is said, once, and keeps its value. */
+static bool same_admin(const struct admin_conf *a, const struct admin_conf *b)
+{
+    return a && b ? address_eq(&a->address, &b->address) : a == b;
+}
+
+static bool same_servers(const struct resolver_conf *a, const struct resolver_conf *b)
+{
+    const char *const *x = a->servers.items, *const *y = b->servers.items;
+    bool same = a->servers.count == b->servers.count;
+    for (size_t i = 0; same && i < a->servers.count; i++)
+        same = strcmp(x[i], y[i]) == 0;
+    return same;
+}
+
+/* What a reload cannot change is said, and keeps its value. */
 static void warn_of_fixed(const struct gateway *gateway, const struct settings *settings)
 {
     const struct settings *now = &gateway->current->settings;
@@ -201,6 +215,10 @@ static void warn_of_fixed(const struct gateway *gateway, const struct settings *
         log_warning("reload", "`user` stays %s until a restart", now->user);
     if (settings->limits.memory_bytes != now->limits.memory_bytes)
         log_warning("reload", "`limits.memory` stays as it is until a restart or an upgrade (USR2)");
+    if (!same_admin(settings->admin, now->admin))
+        log_warning("reload", "`admin` stays as it is until a restart or an upgrade (USR2)");
+    if (!same_servers(&settings->resolver, &now->resolver))
+        log_warning("reload", "`resolver` stays as it is until a restart or an upgrade (USR2)");
 }
 
 static void log_diagnostics(const struct conf *conf)

@@ -468,6 +468,9 @@ static void validate_settings(struct conf *conf, const struct conf_node *node, v
         for (size_t j = 0; j < i; j++)
             if (address_eq(&listeners[i].address, &listeners[j].address))
                 conf_error(conf, item ? item : list, "this address is listened on already by listeners[%zu]", j);
+    for (size_t i = 0; settings->admin && i < settings->listeners.count; i++)
+        if (address_eq(&listeners[i].address, &settings->admin->address))
+            conf_error(conf, conf_get(node, "admin"), "this address is listened on already by listeners[%zu]", i);
 }
 
 const struct conf_struct settings_schema = {

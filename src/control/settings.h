@@ -36,7 +36,7 @@ struct route_conf {
     void *match;               /* struct match_conf, NULL: everything */
     struct conf_list policies; /* of struct conf_choice */
     struct conf_choice handler;
-    int64_t body_bytes; /* meant only when the file says so: see snapshot.c */
+    int64_t body_bytes; /* meant only when the file says so: see plans.c */
     int64_t timeout_ms; /* likewise */
 };
 

@@ -1,7 +1,6 @@
 /*
  * maitred proxy: a load balancer from the command line, no file needed.
  */
-#include "balance/balance.h"
 #include "base/assert.h"
 #include "base/json.h"
 #include "main/command.h"

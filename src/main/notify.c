@@ -54,8 +54,3 @@ void notify_stopping(void)
 {
     notify("STOPPING=1\nSTATUS=Draining");
 }
-
-void notify_status(const char *text)
-{
-    notify("STATUS=%s", text);
-}

@@ -7,4 +7,3 @@
 void notify_ready(void);     /* with MAINPID, so that an upgrade's new process becomes the main one */
 void notify_reloading(void); /* with MONOTONIC_USEC, as Type=notify-reload wants it */
 void notify_stopping(void);
-void notify_status(const char *text);

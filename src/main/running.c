@@ -36,7 +36,7 @@ struct running {
     struct timer drained_timer;
     bool draining;
     bool told_to_stop; /* TERM: a second one cuts */
-    bool handed; /* to the process that an upgrade has started */
+    bool handed;       /* to the process that an upgrade has started */
     bool announced;
 };
 
@@ -149,11 +149,11 @@ static void on_applied(struct gateway *gateway, void *user)
         log_addresses(gateway);
         log_notice("start", "maitred %s serves with %u worker%s", MAITRED_VERSION, gateway->worker_count,
                    gateway->worker_count == 1 ? "" : "s");
-        upgrade_tell_ready();
     } else {
         log_notice("reload", "configuration %llu is in force", (unsigned long long)gateway->current->generation);
     }
     notify_ready();
+    upgrade_tell_ready(); /* behind it: the old process may end at once, and must not be the main one any more */
 }
 
 /* Two descriptors an exchange: what the soft limit allows is raised to the hard one. */

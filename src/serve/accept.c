@@ -14,6 +14,7 @@
 enum {
     ACCEPT_BATCH = 64, /* one event's share; the level-triggered socket reports again */
     PAUSE_MS = 50,     /* between looks whether there is room again */
+    REST_MAX = 65536,  /* at the end: more than the largest backlog, so that new clients cannot keep it from ending */
 };
 
 static bool at_limit(const struct server *server)
@@ -108,6 +109,6 @@ void accept_on_ready(struct io *io)
 
 void accept_rest(struct server *server)
 {
-    while (accept_one(server)) {
+    for (int i = 0; i < REST_MAX && accept_one(server); i++) {
     }
 }

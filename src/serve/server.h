@@ -30,7 +30,7 @@ struct worker;
 struct serve_shared {
     atomic_uint connections;
     atomic_ullong accepted, accept_errors, refused; /* refused: answered 503 by the shedding ladder */
-    atomic_uint connections_max; /* 0: none; set by control at any time */
+    atomic_uint connections_max;                    /* 0: none; set by control at any time */
 };
 
 /* What a snapshot says of a listener; copied. The router and the conf are held by the server while they are in force.

@@ -1,8 +1,7 @@
 """Reloads: what goes on across them, on connections and in routes that they do not touch."""
-import signal
-
 from kit import ports
 from kit.gateway import upstream
+from kit.wire import connect
 
 
 def routes(text):
@@ -27,8 +26,6 @@ def test_a_connection_of_a_listener_that_went_is_served_by_the_routes_of_today(g
     gw = gateway(upstreams={"app": upstream(service)}, routes=routes("old"))
     own = gw.config["listeners"]
     gw.reload({**gw.config, "listeners": own + [f"127.0.0.1:{extra}"]})
-    from kit.wire import connect
-
     with connect(extra) as wire:
         assert wire.get("/changing").text == "old"
         gw.reload({**gw.config, "listeners": own, "routes": routes("new")})
@@ -36,3 +33,25 @@ def test_a_connection_of_a_listener_that_went_is_served_by_the_routes_of_today(g
         response = wire.get("/changing")
         assert response.text == "newest" and response.get("Connection") == "close"
         assert wire.is_closed()
+
+
+def test_what_a_reload_cannot_change_is_said(gateway):
+    gw = gateway().allow("stays as it is")
+    gw.reload({**gw.config, "admin": f"127.0.0.1:{ports.free_port()}", "resolver": {"servers": ["127.0.0.1"]}})
+    for name in ("admin", "resolver"):
+        gw.errors.wait(lambda e: e[2].startswith(f"`{name}` stays as it is"), f"that {name} stays")
+    assert gw.get("/").status == 200
+
+
+def test_the_admin_listener_has_an_address_of_its_own(gateway):
+    gw = gateway().allow("listened on already", "mistake")
+    gw.reload({**gw.config, "listeners": gw.config["listeners"] + [gw.config["admin"]]})
+    gw.errors.wait(lambda e: "listened on already" in e[2], "that the address is taken")
+    assert gw.get("/").status == 200
+
+
+def test_requests_that_met_no_route_are_counted_too(gateway):
+    gw = gateway(routes=[{"match": {"path": "/here"}, "respond": 200}])
+    with gw.connect() as wire:
+        assert [wire.get(path).status for path in ("/here", "/nowhere", "/nowhere")] == [200, 404, 404]
+    gw.wait_for_metric(2, "maitred_requests_total", route="", **{"class": "4xx"})
