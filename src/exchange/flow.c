@@ -259,6 +259,8 @@ void flow_response(struct exchange *x)
         uint32_t waiting = body->bytes;
         enum sent sent = stream_send_body(x->down, body);
         x->record.bytes_out += waiting - body->bytes;
+        if (x->stages[DIR_RESPONSE] && body->bytes < waiting)
+            x->events |= EVENT_RESPONSE_BODY; /* the stages have room again, and no one else would tell them */
         if (sent == SENT && body->end == PIPE_CUT)
             response_cut(x, body->err);
     }

@@ -97,13 +97,18 @@ static void send_request(struct client *c)
         send_request_body(c, id, chunked);
 }
 
+/* Nothing is sent behind an upgrade before it is answered. */
+static bool may_send(const struct client *c)
+{
+    if (c->gone || !c->peer->open || c->finished || c->sent == c->count)
+        return false;
+    return c->sent == c->answered || (c->pipelines && !world.asks[c->ids[c->sent - 1]].upgrades);
+}
+
 static void send_more(struct client *c)
 {
-    while (!c->gone && c->peer->open && !c->finished && c->sent < c->count && (c->pipelines || c->sent == c->answered)) {
+    while (may_send(c))
         send_request(c);
-        if (world.asks[c->ids[c->sent - 1]].upgrades)
-            return; /* nothing behind it before it is answered */
-    }
 }
 
 /* ---- answers ---- */
