@@ -41,6 +41,7 @@ enum err_side { SIDE_NONE, SIDE_CLIENT, SIDE_UPSTREAM, SIDE_INTERNAL };
     X(BAD_PROXY_HEADER,       CLIENT,   false, 400, "bad_proxy_header",         "The PROXY protocol header is malformed") \
     X(PROTOCOL,               CLIENT,   false, 400, "protocol_error",           "The client broke the protocol")       \
     X(UPGRADE_REFUSED,        CLIENT,   false, 400, "upgrade_refused",          "The upgrade is not acceptable")       \
+    X(TUNNEL_IDLE,            CLIENT,   false, 408, "tunnel_idle",              "Nothing moved in the tunnel for too long") \
     /* what the gateway decided */                                                                                     \
     X(NO_ROUTE,               CLIENT,   false, 404, "no_route",                 "No route matches the request")        \
     X(METHOD_NOT_ALLOWED,     CLIENT,   false, 405, "method_not_allowed",       "The route does not take this method") \

@@ -176,6 +176,7 @@ struct plan *plan_build(const struct snapshot *snapshot, const struct route_conf
     plan->forwarding = snapshot->server.forwarding;
     plan->body_bytes_max = conf_get(route_node, "body_limit") ? route->body_bytes : settings->limits.body_bytes;
     plan->exchange_timeout_ms = conf_get(route_node, "timeout") ? route->timeout_ms : settings->timeouts.exchange_ms;
+    plan->tunnel_idle_ms = settings->timeouts.tunnel_idle_ms;
     int rc = load_policies(conf, plan, &settings->policies, context->cells);
     rc = load_policies(conf, plan, &route->policies, context->cells) < 0 ? -1 : rc;
     rc = load_handler(conf, plan, &route->handler) < 0 ? -1 : rc;

@@ -22,7 +22,8 @@ struct limits_conf {
 };
 
 struct timeouts_conf {
-    int64_t request_head_ms, body_idle_ms, send_idle_ms, keep_alive_ms, exchange_ms, linger_ms, drain_ms;
+    int64_t request_head_ms, body_idle_ms, send_idle_ms, keep_alive_ms, exchange_ms, tunnel_idle_ms, linger_ms,
+        drain_ms;
 };
 
 struct listener_conf {

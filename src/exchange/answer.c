@@ -121,7 +121,7 @@ void exchange_respond(struct exchange *x, const struct message *head, struct pip
     x->source = source;
     x->tunnel = head->status == 101 || (x->request->method == METHOD_CONNECT && head->status / 100 == 2);
     if (x->tunnel) {
-        x->deadline_ms = 0;
+        exchange_tunnel_moved(x);
         flow_drop_stages(x, DIR_REQUEST);
     }
     answer_begin(x, x->plan->policy_count);

@@ -94,6 +94,14 @@ static void arm_timer(struct exchange *x)
         timer_at_most(&x->worker->loop, &x->timer, at);
 }
 
+/* A tunnel has no time limit but this: it may be that neither end of it is there any more. */
+void exchange_tunnel_moved(struct exchange *x)
+{
+    int64_t idle_ms = x->plan->tunnel_idle_ms;
+    x->deadline_ms = idle_ms > 0 ? x->worker->loop.now_ms + (uint64_t)idle_ms : 0;
+    arm_timer(x);
+}
+
 void exchange_set_alarm(struct exchange *x, uint64_t at_ms)
 {
     x->alarm_ms = at_ms;
@@ -318,7 +326,7 @@ static void timer_fired(struct exchange *x)
     uint64_t now = x->worker->loop.now_ms;
     if (x->deadline_ms && now >= x->deadline_ms) {
         x->deadline_ms = 0;
-        answer_error(x, ERR_EXCHANGE_TIMEOUT);
+        answer_error(x, x->tunnel ? ERR_TUNNEL_IDLE : ERR_EXCHANGE_TIMEOUT);
         return;
     }
     if (x->alarm_ms && now >= x->alarm_ms) {
@@ -345,6 +353,7 @@ static void resume(struct exchange *x, enum direction direction)
 enum {
     REQUEST_EVENTS = EVENT_BEGIN | EVENT_RESUME_REQUEST | EVENT_REQUEST_BODY,
     RESPONSE_EVENTS = EVENT_RESUME_RESPONSE | EVENT_RESPONSE_BODY | EVENT_DOWN_ROOM,
+    TUNNEL_EVENTS = EVENT_REQUEST_BODY | EVENT_RESPONSE_BODY | EVENT_DOWN_ROOM, /* bytes came, or went */
 };
 
 static void step_request(struct exchange *x)
@@ -379,6 +388,8 @@ static void down_sent(struct exchange *x)
 
 static void step(struct exchange *x, unsigned events)
 {
+    if (x->tunnel && (events & TUNNEL_EVENTS))
+        exchange_tunnel_moved(x);
     if (events & EVENT_BEGIN)
         begin(x);
     if (events & EVENT_TIMER)

@@ -89,7 +89,7 @@ struct exchange {
     bool in_run, ended, tunnel, request_stopped, source_cut, body_taken, request_sent;
     uint8_t depth;        /* a child's: at most CHILD_DEPTH_MAX */
     struct slice peer;    /* the peer's address as text: what X-Forwarded-For gets */
-    uint64_t deadline_ms; /* of the whole exchange; 0 none */
+    uint64_t deadline_ms; /* of the whole exchange, or of a tunnel's silence; 0 none */
     uint64_t alarm_ms;    /* the handler's; 0 none */
     struct timer timer;   /* armed, lazily, for the nearer of the two */
     struct task run_task;

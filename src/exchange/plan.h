@@ -54,7 +54,8 @@ struct plan {
     metric_cell *requests[STATUS_CLASSES]; /* by class, [0] for none; may be NULL */
     metric_cell *latency;                  /* may be NULL */
     void **handler_per_worker;
-    const char *pattern; /* as matched, for explanations: "/users/{id}" */
+    const char *pattern;    /* as matched, for explanations: "/users/{id}" */
+    int64_t tunnel_idle_ms; /* of a tunnel, without a byte either way; 0 no limit */
     atomic_uint refs;
     struct conf *conf;               /* held: owner of all strings */
     void (*free)(struct plan *plan); /* control's; called with the last reference, on whichever thread dropped it:

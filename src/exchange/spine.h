@@ -50,4 +50,5 @@ void answer_error(struct exchange *x, enum err err);
 void exchange_abort(struct exchange *x,
                     enum err err); /* the client's stream is broken or must be: nothing more goes down */
 void exchange_cancel_handler(struct exchange *x);
+void exchange_tunnel_moved(struct exchange *x);           /* or begins: its silence is counted from now */
 void exchange_raise(struct exchange *x, unsigned events); /* from anywhere: sets bits, queues */
