@@ -7,6 +7,7 @@
  */
 #include "exchange/forwarding.h"
 
+#include "base/assert.h"
 #include "base/memory.h"
 #include "exchange/exchange.h"
 #include "exchange/worker.h"
@@ -237,6 +238,18 @@ static int read_trusted(struct exchange *x, const struct forwarding_conf *conf)
     return set_client(x, &client);
 }
 
+/* The ids are few; of other names, those of the X-Forwarded family, which services believe too (-Prefix, -Ssl, -Scheme
+ * ...). */
+static bool tells_the_way(const struct field *f)
+{
+    if (f->id == FIELD_OTHER)
+        return field_tells_the_way(f->name);
+    for (size_t i = 0; i < ARRAY_LEN(hop_fields); i++)
+        if (f->id == hop_fields[i])
+            return true;
+    return false;
+}
+
 int forwarding_apply(struct exchange *x, const struct forwarding_conf *conf)
 {
     x->peer = address_text(x, x->down->peer);
@@ -245,12 +258,8 @@ int forwarding_apply(struct exchange *x, const struct forwarding_conf *conf)
     if (conf->trusted.count > 0 && is_trusted(conf, x->down->peer))
         return read_trusted(x, conf);
     FIELDS_FOR_EACH (f, &x->request->fields) {
-        /* the ids are few and stand together; most requests carry none of them */
-        for (size_t i = 0; f->id != FIELD_OTHER && i < sizeof(hop_fields) / sizeof(hop_fields[0]); i++)
-            if (f->id == hop_fields[i]) {
-                field_remove(f);
-                break;
-            }
+        if (tells_the_way(f))
+            field_remove(f);
     }
     return set_client(x, x->down->peer);
 }
