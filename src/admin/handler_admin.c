@@ -7,6 +7,8 @@
 #include "base/assert.h"
 #include "control/gateway.h"
 #include "exchange/exchange.h"
+#include "http/uri.h"
+#include "net/address.h"
 #include "observe/metrics.h"
 
 static void reply(struct exchange *x, unsigned status, struct slice type, struct slice body)
@@ -55,10 +57,31 @@ static void reply_ready(struct exchange *x, const struct gateway *gateway)
     reply(x, answers[gateway->state].status, SLICE("text/plain; charset=utf-8"), answers[gateway->state].text);
 }
 
+/* Only a loopback address or a unix socket leads here, but a browser on this machine takes any page's requests along:
+ * one whose name its owner lets resolve to 127.0.0.1 counts as the same origin. A page cannot send another Host than
+ * its own name, so names are refused. */
+static bool is_asked_by_address(const struct exchange *x)
+{
+    struct slice host;
+    uint16_t port;
+    struct address address;
+    if (x->down->peer->family == AF_UNIX || x->request->authority.len == 0)
+        return true;
+    if (uri_parse_authority(x->request->authority, &host, &port) < 0)
+        return false;
+    if (host.at[0] == '[') /* an address, or it would not have been taken */
+        return true;
+    return slice_eq_nocase(host, SLICE("localhost")) || address_parse_ip(host, &address) == 0;
+}
+
 static void admin_start(struct exchange *x, void *state, const void *data)
 {
     const struct gateway *gateway = data;
     struct slice path = x->request->path;
+    if (!is_asked_by_address(x)) {
+        exchange_fail(x, ERR_FORBIDDEN, SLICE("ask by address, or as localhost"));
+        return;
+    }
     bool metrics = slice_eq(path, SLICE("/metrics")), health = slice_eq(path, SLICE("/healthz"));
     if (!metrics && !health && !slice_eq(path, SLICE("/readyz"))) {
         exchange_fail(x, ERR_NO_ROUTE, SLICE("there are /metrics, /healthz and /readyz"));

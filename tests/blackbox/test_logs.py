@@ -177,7 +177,7 @@ def test_two_admin_scrapes_at_once_are_both_whole(gateway):
     gw = gateway(routes=[{"respond": 200}])
     wires = [connect(gw.admin_port) for _ in range(4)]
     for wire in wires:
-        wire.ask("/metrics")
+        wire.ask("/metrics", host="localhost")
     assert len({w.response().status for w in wires}) == 1
     for wire in wires:
         wire.close()

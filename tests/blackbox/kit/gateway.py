@@ -130,7 +130,7 @@ class Gateway:
         """Behind a round trip to the control thread, so that what start-up opened for a moment is closed."""
         if self.admin_port:
             with connect(self.admin_port) as wire:
-                wire.get("/healthz", fields=[("Connection", "close")])
+                wire.get("/healthz", host="localhost", fields=[("Connection", "close")])
                 assert wire.is_closed()
         self.descriptors_at_start = self.descriptors()
 
@@ -290,7 +290,7 @@ class Gateway:
 
     def admin(self, path):
         with connect(self.admin_port) as wire:
-            return wire.get(path, fields=[("Connection", "close")])
+            return wire.get(path, host="localhost", fields=[("Connection", "close")])
 
     def metrics(self, prefix="maitred_"):
         """{name: [(labels, value)]}"""
