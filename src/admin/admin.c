@@ -114,10 +114,23 @@ struct admin *admin_open(struct gateway *gateway, const struct address *address)
     return NULL;
 }
 
+void admin_hand(struct admin *admin)
+{
+    ENSURE(admin->server);
+    server_stop(admin->server, STOP_HANDED, &admin->stopping);
+    admin->server = NULL; /* it frees itself */
+}
+
+bool admin_is_quiet(const struct admin *admin)
+{
+    return atomic_load_explicit(&admin->gateway->admin_shared.connections, memory_order_relaxed) == 0;
+}
+
 void admin_stop(struct admin *admin)
 {
     struct worker *control = &admin->gateway->control;
-    server_stop(admin->server, STOP_HANDED, &admin->stopping);
+    if (admin->server)
+        admin_hand(admin);
     servers_close_all(&admin->stopping);
     list_unlink(&admin->stopping); /* servers unlink themselves; the head goes with the last plan reference */
     plan_retire(&admin->plan, control);

@@ -28,12 +28,18 @@
 #include "observe/access_log.h"
 #include "observe/log.h"
 
+enum {
+    DRAINED_LOOK_MS = 10,
+    ADMIN_LINGER_MS = 1000, /* behind the workers' end: a scraper's idle connection is not waited for any longer */
+};
+
 struct running {
     struct gateway gateway;
     struct signals signals;
     struct upgrade upgrade;
     struct admin *admin;
     struct timer drained_timer;
+    uint64_t admin_deadline_ms; /* 0: not waited for */
     bool draining;
     bool told_to_stop; /* TERM: a second one cuts */
     bool handed;       /* to the process that an upgrade has started */
@@ -42,14 +48,26 @@ struct running {
 
 /* ---- ending ---- */
 
+/* A request to the admin listener that we have taken from the socket is ours to answer, though another process has it
+ * now. */
+static bool admin_is_done(struct running *r)
+{
+    uint64_t now_ms = r->gateway.control.loop.now_ms;
+    if (!r->handed || !r->admin || admin_is_quiet(r->admin))
+        return true;
+    if (r->admin_deadline_ms == 0)
+        r->admin_deadline_ms = now_ms + ADMIN_LINGER_MS;
+    return now_ms >= r->admin_deadline_ms;
+}
+
 /* The workers end by themselves; the control loop looks whether all have. */
 static void on_drained_look(struct timer *timer)
 {
     struct running *r = container_of(timer, struct running, drained_timer);
-    if (gateway_is_drained(&r->gateway))
+    if (gateway_is_drained(&r->gateway) && admin_is_done(r))
         loop_stop(&r->gateway.control.loop);
     else
-        timer_set(&r->gateway.control.loop, timer, r->gateway.control.loop.now_ms + 10);
+        timer_set(&r->gateway.control.loop, timer, r->gateway.control.loop.now_ms + DRAINED_LOOK_MS);
 }
 
 static void begin_drain(struct running *r, enum drain_how how)
@@ -78,8 +96,7 @@ static void on_handed(struct upgrade *upgrade)
 {
     struct running *r = container_of(upgrade, struct running, upgrade);
     if (r->admin)
-        admin_stop(r->admin);
-    r->admin = NULL;
+        admin_hand(r->admin);
     r->handed = true;
     begin_drain(r, DRAIN_HANDED);
 }

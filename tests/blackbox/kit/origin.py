@@ -32,7 +32,8 @@ class Call:
         lines = [f"HTTP/1.1 {status} {reason}"] + [f"{n}: {v}" for n, v in fields]
         if status not in (204, 304):
             lines.append(f"Content-Length: {len(body)}")
-        self.wire.send("\r\n".join(lines) + "\r\n\r\n", b"" if self.request.method == "HEAD" else body)
+        # in one piece: a kill comes before it or behind it
+        self.wire.send(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + (b"" if self.request.method == "HEAD" else body))
 
     def raw(self, *parts):
         """Exact bytes."""
