@@ -5,9 +5,11 @@
 
 #include <errno.h>
 #include <sched.h>
+#include <sys/resource.h>
 
 #include "base/assert.h"
 #include "base/hash.h"
+#include "base/memory.h"
 #include "base/sys.h"
 #include "control/names.h"
 #include "control/publish.h"
@@ -109,12 +111,30 @@ static void settle_process(struct gateway *gateway, const struct settings *setti
     metrics_init(gateway->worker_count);
 }
 
+/* Every connection may need another descriptor towards a service: idle clients must not take those away. What the
+ * process itself and the pools of kernel pipes hold comes on top. */
+static unsigned connections_within_descriptors(const struct gateway *gateway, int64_t wanted)
+{
+    enum { OWN = 64, LEAST = 16 };
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return (unsigned)wanted;
+    uint64_t all = MIN((uint64_t)limit.rlim_cur, UINT32_MAX);
+    uint64_t pooled = MIN(all / 2, (uint64_t)gateway->worker_count * KERNEL_PIPES_MAX * 2);
+    uint64_t most = all > OWN + pooled ? MAX((all - OWN - pooled) / 2, (uint64_t)LEAST) : LEAST;
+    if ((uint64_t)wanted <= most)
+        return (unsigned)wanted;
+    log_notice("start", "at most %u connections instead of `limits.connections`: the process may open %llu files",
+               (unsigned)most, (unsigned long long)all);
+    return (unsigned)most;
+}
+
 static void take_over(struct gateway *gateway, struct snapshot *s)
 {
     gateway->current = s;
     gateway->loaded_wall_ns = sys->wall_ns();
-    atomic_store_explicit(&gateway->shared.connections_max, (unsigned)s->settings.limits.connections,
-                          memory_order_relaxed);
+    unsigned connections = connections_within_descriptors(gateway, s->settings.limits.connections);
+    atomic_store_explicit(&gateway->shared.connections_max, connections, memory_order_relaxed);
     log_set_level((enum log_level)s->settings.log_level);
 }
 

@@ -84,7 +84,8 @@ static const struct conf_field limits_fields[] = {
       CONF_AT(limits_conf, connections),
       0,
       "100000",
-      "Client connections in the whole process. At the limit accepting pauses: the kernel's backlog holds the rest." },
+      "Client connections in the whole process, or fewer where it may not open as many files (two for each). At the "
+      "limit accepting pauses: the kernel's backlog holds the rest." },
     { "memory",
       { .kind = CONF_BYTES },
       CONF_AT(limits_conf, memory_bytes),

@@ -5,13 +5,14 @@ Each test here is an attack that works on some proxy; the comment says how.
 """
 import json
 import re
-import socket
+import resource
+import subprocess
 import threading
 import time
 
 import pytest
 
-from kit.gateway import upstream
+from kit.gateway import upstream, wait_until
 from kit.wire import Closed, connect
 
 HEAD = "HTTP/1.1\r\nHost: gateway.test\r\n"
@@ -454,3 +455,21 @@ def test_a_tunnel_in_which_nothing_moves_ends(gateway, origin, who_ended):
         assert wire.is_gone()
         seen_end.set()
         assert gone.wait(10)
+
+
+# ---- descriptors ----
+
+
+def test_idle_clients_leave_descriptors_for_the_services(gateway, origin, monkeypatch):
+    # else a few hundred silent connections turn every request into a 500
+    limit = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+    popen = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda *args, **more: popen(*args, preexec_fn=limit, **more))
+    gw = gateway(to=origin())
+    wires = [gw.connect() for _ in range(200)]  # most wait in the kernel's queue
+    for _ in range(2):
+        assert wires[0].get("/").status == 200
+    for wire in wires:
+        wire.close()
+    wait_until(lambda: gw.metric("maitred_connections") <= 1, "the queue is worked off")
+    assert gw.get("/").status == 200
