@@ -266,15 +266,7 @@ def test_the_access_log_is_appended_to(gateway, folder):
 class TestAsRoot:
     @pytest.fixture
     def low_port(self):
-        for port in range(1023, 600, -1):
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind(("127.0.0.1", port))
-                    return port
-                except OSError:
-                    continue
-        pytest.skip("no low port is free")
+        return ports.free_low_port() or pytest.skip("no low port is free")
 
     def test_root_becomes_the_user_and_keeps_only_the_right_to_low_ports(self, gateway, low_port):
         gw = gateway(routes=ROUTE, user="nobody")

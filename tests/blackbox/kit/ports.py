@@ -9,17 +9,23 @@ BLOCK = 400
 FIRST, LAST = 11000, 32000
 
 
+def _lock(first):
+    """The lock of the ports from there on, or None when somebody has it."""
+    lock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        lock.bind(f"\0gateway-test-ports-{first}")
+        return lock
+    except OSError:
+        lock.close()
+        return None
+
+
 class _Block:
     def __init__(self):
-        for first in range(FIRST, LAST, BLOCK):
-            lock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-            try:
-                lock.bind(f"\0gateway-test-ports-{first}")
-            except OSError:
-                lock.close()
-                continue
-            self.lock, self.first, self.next = lock, first, first
-            return
+        for self.first in range(FIRST, LAST, BLOCK):
+            self.lock, self.next = _lock(self.first), self.first
+            if self.lock:
+                return
         raise RuntimeError("no block of ports is free")
 
     def take(self):
@@ -51,3 +57,18 @@ def free_port():
     if _block is None:
         _block = _Block()
     return _block.take()
+
+
+_low_locks = []
+
+
+def free_low_port():
+    """One that only root may bind; None when none is free."""
+    for port in range(1023, 600, -1):
+        lock = _lock(port)
+        if lock and _is_free(port):
+            _low_locks.append(lock)
+            return port
+        if lock:
+            lock.close()
+    return None
