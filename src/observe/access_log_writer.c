@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/assert.h"
@@ -25,11 +26,28 @@ enum {
 
 /* ---- sinks ---- */
 
+/* The log is opened while the process is still root, in a folder that the user it becomes can write to: a link that
+ * this user, or who has taken him over, put there would make root write to any file. Links of root's own are followed.
+ */
+static int open_as_root(const char *path, int flags)
+{
+    struct stat link;
+    int fd = sys->open(path, flags | O_NOFOLLOW, 0640);
+    if (fd >= 0 || errno != ELOOP)
+        return fd;
+    if (lstat(path, &link) == 0 && S_ISLNK(link.st_mode) && link.st_uid != 0) {
+        errno = ELOOP;
+        return -1;
+    }
+    return sys->open(path, flags, 0640);
+}
+
 /* O_NONBLOCK is for a FIFO: without a reader it fails at once instead of hanging, and with a slow one it answers
  * EAGAIN. */
 static int sink_open(const char *path)
 {
-    return sys->open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0640);
+    const int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+    return geteuid() == 0 ? open_as_root(path, flags) : sys->open(path, flags, 0640);
 }
 
 static const char *error_text(int number)

@@ -4,6 +4,8 @@ the gateway hold or compute more than he sends.
 Each test here is an attack that works on some proxy; the comment says how.
 """
 import json
+import os
+import pwd
 import re
 import resource
 import subprocess
@@ -12,7 +14,8 @@ import time
 
 import pytest
 
-from kit.gateway import upstream, wait_until
+from kit import ports
+from kit.gateway import BINARY, base_config, upstream, wait_until
 from kit.wire import Closed, connect
 
 HEAD = "HTTP/1.1\r\nHost: gateway.test\r\n"
@@ -473,3 +476,29 @@ def test_idle_clients_leave_descriptors_for_the_services(gateway, origin, monkey
         wire.close()
     wait_until(lambda: gw.metric("maitred_connections") <= 1, "the queue is worked off")
     assert gw.get("/").status == 200
+
+
+# ---- what root opens for a process that is soon not root ----
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.parametrize("owner", ["nobody", "root"])
+def test_root_writes_no_log_through_a_link_that_the_user_has_put_there(gateway, folder, owner):
+    # the log's folder belongs to the user that the process becomes: whoever has taken that user over could have any file written
+    nobody = pwd.getpwnam("nobody")
+    logs, victim = folder / "logs", folder / "victim"
+    logs.mkdir()
+    os.chown(logs, nobody.pw_uid, nobody.pw_gid)
+    link = logs / "access.log"
+    link.symlink_to(victim)
+    if owner == "nobody":
+        os.lchown(link, nobody.pw_uid, nobody.pw_gid)
+        config = folder / "config.yaml"
+        config.write_text(json.dumps(base_config(ports.free_port(), ports.free_port(), access_log=str(link))))
+        result = subprocess.run([BINARY, "run", "-c", str(config)], capture_output=True, text=True, timeout=20)
+        assert result.returncode != 0 and f"cannot write to {link}" in result.stderr
+        assert not victim.exists()
+    else:
+        gw = gateway(access_log=str(link))
+        assert gw.get("/").status == 200
+        wait_until(lambda: victim.read_text().count("\n") == 1, "the line is written")
