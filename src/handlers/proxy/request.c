@@ -58,6 +58,8 @@ int request_rewind(struct proxying *p)
 void request_reopen(struct proxying *p)
 {
     p->body_end_taken = false;
+    pipe_done(&p->feed); /* with the end of the request, if this was a further try */
+    pipe_init(&p->feed, &p->x->worker->memory, UINT32_MAX);
     give_up_replay(p);
 }
 
@@ -100,6 +102,8 @@ void request_send(struct proxying *p)
         return;
     if (!send_feed(p) || p->body_end_taken)
         return;
+    if (x->tunnel && !x->down->tunnel)
+        return; /* policies still look at the 101: the end in the pipe is the request's, not the tunnel's */
     uint32_t before = body->bytes;
     if (before == 0 && body->end == PIPE_OPEN)
         return;
