@@ -26,7 +26,8 @@ struct sys {
     int (*setsockopt)(int fd, int level, int name, const void *value, socklen_t len);
     int (*getsockname)(int fd, struct sockaddr *ret_addr, socklen_t *ret_len);
     ssize_t (*recv)(int fd, void *buf, size_t len, int flags);
-    ssize_t (*sendmsg)(int fd, const struct msghdr *msg, int flags); /* never raises SIGPIPE */
+    ssize_t (*send)(int fd, const void *buf, size_t len, int flags); /* never raises SIGPIPE */
+    ssize_t (*sendmsg)(int fd, const struct msghdr *msg, int flags); /* the same */
     ssize_t (*splice)(int from, int to, size_t len, unsigned flags);
     int (*pipe)(int ret_fds[2]); /* non-blocking, close-on-exec */
     int (*shutdown)(int fd, int how);

@@ -74,6 +74,11 @@ static ssize_t torture_recv(int fd, void *buf, size_t len, int flags)
     return fails() ? failed(ECONNRESET) : inner->recv(fd, buf, len, flags);
 }
 
+static ssize_t torture_send(int fd, const void *buf, size_t len, int flags)
+{
+    return fails() ? failed(ECONNRESET) : inner->send(fd, buf, len, flags);
+}
+
 static ssize_t torture_sendmsg(int fd, const struct msghdr *msg, int flags)
 {
     return fails() ? failed(ECONNRESET) : inner->sendmsg(fd, msg, flags);
@@ -148,6 +153,7 @@ static void install(void)
     torture.setsockopt = torture_setsockopt;
     torture.getsockname = torture_getsockname;
     torture.recv = torture_recv;
+    torture.send = torture_send;
     torture.sendmsg = torture_sendmsg;
     torture.splice = torture_splice;
     torture.pipe = torture_pipe;

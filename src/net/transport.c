@@ -34,9 +34,16 @@ static ssize_t tcp_recv(struct transport *t, void *buf, size_t len)
     return -errno;
 }
 
-static ssize_t tcp_sendv(struct transport *t, const struct iovec *iov, int count, bool more)
+/* One piece is the usual case, and the kernel takes it with less ado. */
+static ssize_t tcp_send_pieces(int fd, const struct iovec *iov, int count, int flags)
 {
     struct msghdr message = { .msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)count };
+
+    return count == 1 ? sys->send(fd, iov->iov_base, iov->iov_len, flags) : sys->sendmsg(fd, &message, flags);
+}
+
+static ssize_t tcp_sendv(struct transport *t, const struct iovec *iov, int count, bool more)
+{
     size_t total = 0;
     ssize_t sent;
 
@@ -44,7 +51,7 @@ static ssize_t tcp_sendv(struct transport *t, const struct iovec *iov, int count
     for (int i = 0; i < count; i++)
         total += iov[i].iov_len;
     do {
-        sent = sys->sendmsg(t->io.fd, &message, MSG_NOSIGNAL | (more ? MSG_MORE : 0));
+        sent = tcp_send_pieces(t->io.fd, iov, count, MSG_NOSIGNAL | (more ? MSG_MORE : 0));
     } while (sent < 0 && errno == EINTR);
     if (sent < 0 ? errno == EAGAIN : (size_t)sent < total)
         t->io.ready &= (uint8_t)~IO_WRITABLE;

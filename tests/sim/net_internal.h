@@ -145,6 +145,7 @@ int sim_sys_getsockopt(int fd, int level, int name, void *value, socklen_t *len)
 int sim_sys_setsockopt(int fd, int level, int name, const void *value, socklen_t len);
 int sim_sys_getsockname(int fd, struct sockaddr *ret_addr, socklen_t *ret_len);
 ssize_t sim_sys_recv(int fd, void *buf, size_t len, int flags);
+ssize_t sim_sys_send(int fd, const void *buf, size_t len, int flags);
 ssize_t sim_sys_sendmsg(int fd, const struct msghdr *msg, int flags);
 int sim_sys_shutdown(int fd, int how);
 

@@ -183,6 +183,14 @@ ssize_t sim_sys_sendmsg(int fd, const struct msghdr *msg, int flags)
     return sent < 0 ? sim_fail_with((int)-sent) : sent;
 }
 
+ssize_t sim_sys_send(int fd, const void *buf, size_t len, int flags)
+{
+    struct iovec iov = { (void *)(uintptr_t)buf, len };
+    struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+    return sim_sys_sendmsg(fd, &message, flags);
+}
+
 int sim_sys_shutdown(int fd, int how)
 {
     struct sim_socket *socket = sim_socket_of(fd);

@@ -165,6 +165,7 @@ const struct sys sim_sys = {
     .setsockopt = sim_sys_setsockopt,
     .getsockname = sim_sys_getsockname,
     .recv = sim_sys_recv,
+    .send = sim_sys_send,
     .sendmsg = sim_sys_sendmsg,
     .splice = sim_sys_splice,
     .pipe = sim_sys_pipe,

@@ -65,6 +65,8 @@ static void sending_to_a_closed_peer_is_an_error_and_no_signal(void **state)
     while (n == 1 && poll(&hung, 1, 10000) == 1);
     assert_int_equal(n, -1);
     assert_true(errno == EPIPE || errno == ECONNRESET);
+    assert_int_equal(sys->send(fds[0], &byte, 1, 0), -1);
+    assert_int_equal(errno, EPIPE);
     sys->close(fds[0]);
 }
 
@@ -170,6 +172,7 @@ static void call_everything(int results[32], int *ret_count)
     results[n++] = sys->setsockopt(-1, 0, 0, &value, sizeof(value));
     results[n++] = sys->getsockname(-1, any, &len);
     results[n++] = (int)sys->recv(-1, &value, 1, 0);
+    results[n++] = (int)sys->send(-1, &value, 1, 0);
     results[n++] = (int)sys->sendmsg(-1, &msg, 0);
     results[n++] = (int)sys->splice(-1, -1, 1, 0);
     results[n++] = sys->poll_ctl(-1, EPOLL_CTL_ADD, -1, &event);

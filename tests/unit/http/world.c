@@ -25,6 +25,12 @@ static ssize_t counted_recv(int fd, void *buf, size_t len, int flags)
     return sys_posix.recv(fd, buf, len, flags);
 }
 
+static ssize_t counted_send(int fd, const void *buf, size_t len, int flags)
+{
+    calls.sends++;
+    return sys_posix.send(fd, buf, len, flags);
+}
+
 static ssize_t counted_sendmsg(int fd, const struct msghdr *msg, int flags)
 {
     calls.sends++;
@@ -152,6 +158,7 @@ int world_set_up(void **state)
     memset(&w, 0, sizeof(w));
     counted = sys_posix;
     counted.recv = counted_recv;
+    counted.send = counted_send;
     counted.sendmsg = counted_sendmsg;
     counted.splice = counted_splice;
     counted.poll_ctl = counted_poll_ctl;
