@@ -56,6 +56,7 @@ struct world {
     unsigned policies_started, policies_done;
     unsigned exchanges_seen;
     size_t held_most;
+    uint64_t fallible_calls; /* while the clients were there */
     const char *failure; /* the first oracle that spoke */
     uint32_t failed_id;
     bool without_policies, calm;

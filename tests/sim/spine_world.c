@@ -213,6 +213,7 @@ bool world_run(const struct scenario *scenario)
         clients_start(scenario->clients, &at);
         if (!sim_run(&world.worker.loop, is_over, NULL, LIMIT_MS) && !is_over(NULL))
             world_fail("it does not end", 0);
+        world.fallible_calls = sim_fallible_calls();
         sim_fail_at(0);
     }
     take_down();

@@ -5,6 +5,7 @@
  *      test_spine --seed N             one, telling what it found
  *      test_spine --seeds FROM COUNT   some
  *      test_spine --torture            only that
+ *      test_spine --fail SEED N        one seed with its N-th fallible call failing
  */
 #include "base/assert.h"
 #include "base/slice.h"
@@ -50,7 +51,7 @@ static void torture(uint64_t seed)
     struct scenario scenario = scenario_of(seed);
     for (scenario.fail_at = 1; failed < 20; scenario.fail_at++) {
         world_run(&scenario);
-        bool reached = sim_fallible_calls() >= scenario.fail_at;
+        bool reached = world.fallible_calls >= scenario.fail_at;
         if (world.failure) {
             failed++;
             fprintf(stderr, "spine: seed %llu, failing call %llu: %s (request %u)\n", (unsigned long long)seed,
@@ -82,6 +83,10 @@ int main(int argc, char **argv)
         run_seeds(number(argv[2]), 1);
     } else if (argc == 4 && strcmp(argv[1], "--seeds") == 0) {
         run_seeds(number(argv[2]), number(argv[3]));
+    } else if (argc == 4 && strcmp(argv[1], "--fail") == 0) {
+        struct scenario scenario = scenario_of(number(argv[2]));
+        scenario.fail_at = number(argv[3]);
+        run(&scenario);
     } else if (argc == 2 && strcmp(argv[1], "--torture") == 0) {
         run_torture();
     } else {

@@ -94,10 +94,22 @@ static bool keep_for_replay(struct proxying *p, struct pipe *body)
     return p->replayable || !p->try.stream->unsent;
 }
 
+/* The service takes no more, but may still have something to say: what the client sends has nowhere to go. */
+static void drop_tunnelled(struct exchange *x, struct pipe *body)
+{
+    pipe_consume(body, body->bytes - body->kernel_bytes);
+    exchange_request_sent(x);
+    exchange_body_taken(x);
+}
+
 void request_send(struct proxying *p)
 {
     struct exchange *x = p->x;
     struct pipe *body = exchange_body(x);
+    if (p->trying && x->tunnel && p->try.stream->sent_cut) {
+        drop_tunnelled(x, body);
+        return;
+    }
     if (!p->trying || p->try.stream->sent_cut || p->try.stream->end_sent || !p->try.stream->head_sent)
         return;
     if (!send_feed(p) || p->body_end_taken)
