@@ -88,15 +88,28 @@ static int inherit_one(struct sockets *sockets, struct slice entry)
         b->fds[b->count++] = (int)fd;
     }
     mem_free(terminated);
-    return rc;
+    return b && b->count > 0 ? rc : -1;
+}
+
+static void close_fds(struct bound *b, size_t from)
+{
+    for (size_t i = from; i < b->count; i++)
+        sys->close(b->fds[i]);
+    b->count = from;
 }
 
 int sockets_inherit(struct sockets *sockets, const char *text)
 {
     struct slice rest = slice_from(text), entry;
-    while ((entry = slice_cut(&rest, ';')).at)
-        if (entry.len > 0 && inherit_one(sockets, entry) < 0)
-            return -1;
+    while ((entry = slice_cut(&rest, ';')).at) {
+        if (inherit_one(sockets, entry) == 0)
+            continue;
+        while (sockets->count > 0) { /* all are opened anew: what is queued on these would never be served */
+            close_fds(&sockets->v[sockets->count - 1], 0);
+            remove_at(sockets, sockets->count - 1);
+        }
+        return -1;
+    }
     return 0;
 }
 
@@ -119,13 +132,6 @@ char *sockets_text(const struct sockets *sockets)
 }
 
 /* ---- opening ---- */
-
-static void close_fds(struct bound *b, size_t from)
-{
-    for (size_t i = from; i < b->count; i++)
-        sys->close(b->fds[i]);
-    b->count = from;
-}
 
 static const struct conf_node *listener_node(const struct conf_node *root, size_t index)
 {
@@ -186,8 +192,9 @@ int sockets_open_admin(struct sockets *sockets, const struct address *address, i
 }
 
 /*
- * An upgrade to more workers: the address has too few sockets, so it gets more; inherited ones are never closed.  The kernel lets only the user who bound an address add sockets to it:
- * where that was root and we are not, workers share sockets.
+ * An upgrade to more workers: the address has too few sockets, so it gets more; inherited ones are never closed.  The
+ * kernel lets only the user who bound an address add sockets to it: where that was root and we are not, workers share
+ * sockets.
  */
 static void widen(struct bound *b, const struct listener_conf *l, unsigned workers)
 {
@@ -217,7 +224,8 @@ int sockets_open(struct sockets *sockets, const struct settings *settings, struc
     for (size_t i = 0; i < settings->listeners.count; i++) {
         struct bound *b = sockets_find(sockets, &listeners[i].address);
         if (b && b->admin) {
-            conf_error(conf, listener_node(root, i), "the admin listener has this address until a restart or an upgrade");
+            conf_error(conf, listener_node(root, i),
+                       "the admin listener has this address until a restart or an upgrade");
             rc = -1;
         } else if (b)
             widen(b, &listeners[i], workers);
@@ -240,8 +248,9 @@ void sockets_abandon(struct sockets *sockets)
     for (size_t i = sockets->count; i-- > 0;) {
         if (!sockets->v[i].fresh)
             continue;
+        if (sockets->v[i].count > 0) /* else another process has the path */
+            unlink_path(&sockets->v[i]);
         close_fds(&sockets->v[i], 0);
-        unlink_path(&sockets->v[i]);
         remove_at(sockets, i);
     }
 }

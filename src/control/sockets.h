@@ -46,7 +46,8 @@ MUST_USE int sockets_open(struct sockets *sockets, const struct settings *settin
  */
 void sockets_settle(struct sockets *sockets, const struct settings *settings);
 void sockets_abandon(struct sockets *sockets); /* it did not come into force: closes what was opened for it */
-/* The admin listener's socket: the inherited one, or a new one. The caller serves and closes it. -ERR_SYSTEM with errno. */
+/* The admin listener's socket: the inherited one, or a new one. The caller serves and closes it. -ERR_SYSTEM with
+ * errno. */
 MUST_USE int sockets_open_admin(struct sockets *sockets, const struct address *address, int *ret_fd);
 /* At the end, unless another process serves on: takes the unix sockets out of the file system, as far as we may. */
 void sockets_unlink(const struct sockets *sockets);
