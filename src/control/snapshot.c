@@ -13,6 +13,8 @@
 #include "route/router.h"
 #include "upstream/upstream.h"
 
+enum { TREES_MAX = 8 }; /* configurations that plans taken over may keep in memory */
+
 /* ---- finding what has not changed ---- */
 
 static int compare_prints(const void *a, const void *b)
@@ -111,11 +113,40 @@ static uint64_t shared_print(const struct conf_node *root)
     return hash_mix(print + fingerprint_node(conf_get(root, "timeouts")));
 }
 
+/*
+ * A plan keeps the whole tree alive that it was made from.  Reloads that change one route of many each would pile trees
+ * up: past TREES_MAX of them, the plans of the tree with the fewest are made anew, from today's.
+ */
+static const struct conf *tree_to_leave(const struct printed *plans, size_t count)
+{
+    struct {
+        const struct conf *conf;
+        size_t plans;
+    } trees[TREES_MAX + 1] = { { NULL, 0 } };
+    size_t distinct = 0, fewest = 0;
+    for (size_t i = 0; i < count; i++) {
+        const struct plan *plan = plans[i].object;
+        size_t at = 0;
+        while (at < distinct && trees[at].conf != plan->conf)
+            at++;
+        if (at > TREES_MAX)
+            continue;
+        trees[at].conf = plan->conf;
+        trees[at].plans++;
+        distinct = MAX(distinct, at + 1);
+    }
+    for (size_t i = 1; i < distinct; i++)
+        if (trees[i].plans < trees[fewest].plans)
+            fewest = i;
+    return distinct > TREES_MAX ? trees[fewest].conf : NULL;
+}
+
 static int build_plans(struct snapshot *s, const struct conf_node *root, const struct snapshot_context *context)
 {
     const struct snapshot *previous = context->previous;
     size_t old_count = previous ? previous->plan_count : 0;
     struct printed *old = sorted_copy(previous ? previous->plans : NULL, old_count);
+    const struct conf *left = tree_to_leave(old, old_count);
     const struct conf_node *list = conf_get(root, "routes");
     const struct conf_node *node = list ? list->first : NULL;
     uint64_t shared = shared_print(root);
@@ -125,7 +156,7 @@ static int build_plans(struct snapshot *s, const struct conf_node *root, const s
     for (size_t i = 0; i < s->settings.routes.count; i++, node = node ? node->next : NULL) {
         uint64_t print = node ? mix_references(s, node, hash_mix(shared + fingerprint_node(node))) : 0;
         struct plan *plan = node ? find_print(old, old_count, print) : NULL;
-        if (plan)
+        if (plan && plan->conf != left)
             plan_hold(plan);
         else
             plan = plan_build(s, &routes[i], node, context);

@@ -22,8 +22,7 @@ struct forwarding_conf {
 };
 extern const struct conf_struct forwarding_schema;
 
-/* Sets the process's rules; control thread, before workers serve, or by snapshot. On each exchange: reads the request's
- * hops, sets record.client, leaves only trusted fields. */
+/* As an exchange begins: reads the request's hops, sets record.client, leaves only what trusted peers said. */
 MUST_USE int forwarding_apply(struct exchange *x, const struct forwarding_conf *conf);
 /* Adds our hop to a request that goes to a service. */
 MUST_USE int forwarding_add_hop(struct exchange *x, const struct forwarding_conf *conf, struct message *request);

@@ -110,6 +110,52 @@ static void what_is_taken_over_outlives_the_snapshot_it_was_made_in(void **state
     snapshot_drop(last);
 }
 
+enum { MANY = 40 };
+
+/* Route `changed` of many says something else than at first. */
+static struct snapshot *with_one_changed(int changed, const struct snapshot *previous)
+{
+    char yaml[8192];
+    size_t len = (size_t)snprintf(yaml, sizeof(yaml), "%sroutes:\n", HEAD);
+    for (int i = 0; i < MANY; i++)
+        len +=
+            (size_t)snprintf(yaml + len, sizeof(yaml) - len,
+                             "  - { match: { path: /%d }, respond: { status: 200, body: '%d' } }\n", i, i <= changed);
+    assert_true(len < sizeof(yaml));
+    return snapshot_of(yaml, previous);
+}
+
+static size_t count_trees(const struct snapshot *s)
+{
+    const struct conf *trees[MANY];
+    size_t count = 0;
+    for (size_t i = 0; i < s->plan_count; i++) {
+        const struct plan *plan = s->plans[i].object;
+        size_t at = 0;
+        while (at < count && trees[at] != plan->conf)
+            at++;
+        trees[at] = plan->conf;
+        count += at == count;
+    }
+    return count;
+}
+
+static void reloads_that_change_a_route_each_do_not_pile_up_configurations(void **state)
+{
+    struct snapshot *last = with_one_changed(-1, NULL);
+    for (int i = 0; i < MANY; i++) {
+        struct snapshot *next = with_one_changed(i, last);
+        size_t same = 0;
+        for (size_t j = 0; j < next->plan_count; j++)
+            same += has(last->plans, last->plan_count, next->plans[j].object);
+        assert_true(same >= MANY / 2);
+        snapshot_drop(last);
+        last = next;
+        assert_true(count_trees(last) <= 9);
+    }
+    snapshot_drop(last);
+}
+
 static void a_route_has_its_own_limits_or_those_of_all(void **state)
 {
     struct snapshot *s = snapshot_of(HEAD "limits: { body: 2MiB }\ntimeouts: { exchange: 5s }\nroutes:\n"
@@ -161,6 +207,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_has_not_changed_is_the_same_object),
         cmocka_unit_test(what_is_taken_over_outlives_the_snapshot_it_was_made_in),
+        cmocka_unit_test(reloads_that_change_a_route_each_do_not_pile_up_configurations),
         cmocka_unit_test(a_route_has_its_own_limits_or_those_of_all),
         cmocka_unit_test(mistakes_of_all_parts_are_told_at_once),
         cmocka_unit_test(a_fingerprint_sees_values_names_order_and_quotes),
