@@ -114,7 +114,7 @@ int transport_accept(struct transport *t, struct loop *loop, int fd, bool is_uni
     return 0;
 }
 
-/* What a failed connect says about the target. Lack of our own ports or memory says nothing about it. */
+/* What a failed connect says about the target. Lack of our own descriptors, ports or memory says nothing about it. */
 static int connect_error(int error)
 {
     switch (error) {
@@ -122,9 +122,12 @@ static int connect_error(int error)
         return -ERR_CONNECT_REFUSED;
     case ETIMEDOUT:
         return -ERR_CONNECT_TIMEOUT;
+    case EMFILE:
+    case ENFILE:
     case EADDRNOTAVAIL:
     case ENOBUFS:
     case ENOMEM:
+        return -ERR_OVERLOADED;
     case EACCES:
     case EPERM:
         return -ERR_SYSTEM;
@@ -154,7 +157,7 @@ int transport_connect(struct transport *t, struct loop *loop, const struct addre
 
     transport_init(t, loop, fd, on_ready);
     if (fd < 0)
-        return -ERR_SYSTEM;
+        return connect_error(errno);
     if (to->family != AF_UNIX)
         tcp_set_nodelay(fd);
     if (source && connect_bind(fd, source) < 0)

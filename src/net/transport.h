@@ -44,11 +44,12 @@ extern const struct transport_ops transport_tcp;
 /* Takes an accepted, non-blocking descriptor: sets TCP_NODELAY, watches it. On failure the descriptor is closed. */
 MUST_USE int transport_accept(struct transport *t, struct loop *loop, int fd, bool is_unix,
                               void (*on_ready)(struct io *));
-/* Starts connecting. on_ready comes when it is done: then ask transport_connected. -ERR_CONNECT_*, -ERR_SYSTEM at once.
- * `source` (may be NULL) is bound before. */
+/* Starts connecting. on_ready comes when it is done: then ask transport_connected. -ERR_CONNECT_*, -ERR_OVERLOADED (out
+ * of descriptors, ports or buffers), -ERR_SYSTEM at once. `source` (may be NULL) is bound before. */
 MUST_USE int transport_connect(struct transport *t, struct loop *loop, const struct address *to,
                                const struct address *source, void (*on_ready)(struct io *));
-/* After on_ready while connecting: 0 when connected, -ERR_CONNECT_* or -ERR_SYSTEM, or 1 to wait on. */
+/* After on_ready while connecting: 0 when connected, -ERR_CONNECT_*, -ERR_OVERLOADED or -ERR_SYSTEM, or 1 to wait on.
+ */
 int transport_connected(struct transport *t);
 
 static inline ssize_t transport_recv(struct transport *t, void *buf, size_t len)

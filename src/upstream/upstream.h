@@ -84,10 +84,11 @@ struct upstream_try {
     unsigned worker;
     struct upstream_worker *local; /* upstream/'s own; outlives a detach until upstream_close */
 };
-/* 0, or -ERR_NO_TARGET, -ERR_UPSTREAM_FULL, -ERR_CONNECT_*, -ERR_SYSTEM, -ERR_MEMORY, -ERR_NAME_UNRESOLVED (no target
- * has an address). After -ERR_CONNECT_*, -ERR_SYSTEM and -ERR_MEMORY try->target says which was tried; then
- * upstream_close is due, and it is harmless after the others. Targets tried before are taken again only when there is
- * no other. Stale idle connections are skipped silently. `fresh` forbids reuse of an idle connection. */
+/* 0, or -ERR_NO_TARGET, -ERR_UPSTREAM_FULL, -ERR_CONNECT_*, -ERR_OVERLOADED, -ERR_SYSTEM, -ERR_MEMORY,
+ * -ERR_NAME_UNRESOLVED (no target has an address). After -ERR_CONNECT_*, -ERR_SYSTEM and -ERR_MEMORY try->target says
+ * which was tried; then upstream_close is due, and it is harmless after the others. Targets tried before are taken
+ * again only when there is no other. Stale idle connections are skipped silently. `fresh` forbids reuse of an idle
+ * connection. */
 MUST_USE int upstream_open(struct upstream *upstream, unsigned worker, uint64_t key, const struct tried *tried,
                            bool fresh, struct arena *arena, const struct stream_events *events, void *user,
                            struct upstream_try *ret_try);
