@@ -252,3 +252,13 @@ def test_a_target_of_a_closed_port_does_not_take_requests_from_the_others(gatewa
         for _ in range(20):
             assert who(wire.get("/")) == "a"
     assert gw.metric("maitred_upstream_connect_failures_total") > 0
+
+
+def test_an_idle_connection_that_the_service_closes_is_let_go_at_once(gateway, origin):
+    service = origin(script=named)
+    gw = gateway(to=service, workers=1)
+    assert gw.get("/").status == 200
+    gw.wait_for_metric(1, "maitred_upstream_connections_idle")
+    service.wires[0].end()
+    gw.wait_for_metric(0, "maitred_upstream_connections_idle")
+    assert gw.metric("maitred_target_connections") == 0

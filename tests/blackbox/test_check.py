@@ -40,6 +40,7 @@ MISTAKES = {  # what stands for what in GOOD: line, column, path in the document
     "a template that is none": (("/users/{id}", "users/{id}"), 5, 20, "routes[0].match.path", []),
     "a capture twice": (("/users/{id}", "/{id}/{id}"), 5, 20, "routes[0].match.path", ["id"]),
     "a capture without an end": (("/users/{id}", "/users/{id"), 5, 20, "routes[0].match.path", []),
+    "an address twice": (("[ 127.0.0.1:8080 ]", "[ 127.0.0.1:8080, 127.0.0.1:8080 ]"), 1, 30, "listeners[1]", ["listeners[0]"]),
     "a list where a text belongs": (('"/users/{id}"', "[a, b]"), 5, 20, "routes[0].match.path", []),
 }
 

@@ -211,6 +211,19 @@ def test_proxy_balances_without_a_file(demo, folder):
     gw.finish()
 
 
+def test_proxy_reloads_and_upgrades_like_run(demo, folder):
+    one, port, admin = demo("one"), ports.free_port(), ports.free_port()
+    gw = Gateway(folder, None, ["proxy", "--listen", f"127.0.0.1:{port}", "--to", f"127.0.0.1:{one}", "--admin", f"127.0.0.1:{admin}"])
+    gw.port, gw.admin_port = port, admin
+    gw.start()
+    gw.reload()
+    assert gw.get("/").status == 200
+    gw.upgrade()
+    gw.wait_for_old()
+    assert gw.get("/").status == 200
+    gw.finish()
+
+
 @pytest.mark.parametrize("arguments", [
     ["--listen", "nowhere", "--to", "127.0.0.1:1"], ["--listen", "127.0.0.1:0x1", "--to", "127.0.0.1:1"], ["--listen", ":8080", "--to", "nonsense"],
     ["--listen", ":8080", "--to", "a:1", "--algorithm", "guess"], ["--listen", ":8080", "--to", "a:1", "--admin", "0.0.0.0:9900"]])

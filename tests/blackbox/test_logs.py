@@ -112,6 +112,27 @@ def test_a_log_that_nobody_takes_loses_lines_visibly_and_delays_no_request(gatew
     assert numbers == sorted(set(numbers)), "lines are whole and in order"
 
 
+def test_a_log_whose_reader_has_gone_costs_lines_and_nothing_else(gateway, folder):
+    pipe = folder / "pipe"
+    os.mkfifo(pipe)
+    pipe.chmod(0o666)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    gw = gateway(routes=[{"respond": 200}], access_log=str(pipe)).allow("access log", "Broken pipe")
+    assert gw.get("/first").status == 200
+    wait_until(lambda: has_bytes(reader), "a line comes")
+    os.close(reader)
+    for _ in range(20):
+        assert gw.get("/").status == 200
+    gw.wait_for_metric(lambda v: v > 0, "maitred_access_log_errors_total")
+
+
+def has_bytes(fd):
+    try:
+        return bool(os.read(fd, 65536))
+    except BlockingIOError:
+        return False
+
+
 @pytest.mark.tsan
 def test_every_request_of_many_clients_is_one_line_and_one_count(gateway, origin):
     gw = gateway(to=origin(script=lambda call: call.answer(200, "x")), workers=2)

@@ -468,3 +468,48 @@ def test_ipv6_clients_and_services_are_served(gateway, origin):
     with connect(("::1", port)) as wire:
         assert wire.get("/").status == 200
     assert service.requests[0].get("X-Forwarded-For") == "::1"
+
+
+def test_pipelined_requests_with_the_clients_end_behind_them_are_all_answered(gateway, origin):
+    with gateway(to=origin()).connect() as wire:
+        wire.send(*(f"GET /{i} HTTP/1.1\r\nHost: a\r\n\r\n" for i in range(10))).end()
+        assert [seen(wire.response())["target"] for _ in range(10)] == [f"/{i}" for i in range(10)]
+        assert wire.is_closed()
+
+
+def test_an_upload_with_the_clients_end_right_behind_it_arrives_whole(gateway, origin):
+    service = origin(script=lambda call: call.answer(200, str(len(call.read_body()))))
+    for framing in ("length", "chunked"):
+        with gateway(to=service).connect(keep=False) as wire:
+            if framing == "length":
+                wire.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 300000\r\n\r\n", b"x" * 300000)
+            else:
+                wire.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n493E0\r\n", b"x" * 300000, "\r\n0\r\n\r\n")
+            assert wire.end().response().text == "300000"
+            assert wire.is_closed()
+
+
+def test_refused_bodies_in_a_pipeline_do_not_shift_what_follows(gateway, origin):
+    gw = gateway(to=origin(), routes=[{"match": {"path": "/no"}, "respond": 403}, {"proxy": "app"}])
+    with gw.connect() as wire:
+        for i in range(5):
+            wire.send("POST /no HTTP/1.1\r\nHost: a\r\nContent-Length: 40\r\n\r\n", b"GET /smuggled HTTP/1.1\r\nHost: evil.test\r\n\r\n"[:40],
+                      f"GET /{i} HTTP/1.1\r\nHost: a\r\n\r\n")
+        for i in range(5):
+            assert wire.response().status == 403
+            assert seen(wire.response())["target"] == f"/{i}"
+
+
+def test_a_head_just_below_the_limit_goes_through_both_ways(gateway, origin):
+    big = "x" * 30000
+    service = origin(script=lambda call: call.answer(200, "ok", [("X-Big", big)]))
+    response = gateway(to=service).get("/", fields=[("X-Large", big)])
+    assert response.get("X-Big") == big and service.requests[0].get("X-Large") == big
+
+
+def test_a_client_on_a_unix_socket_is_told_to_the_service_as_unknown(gateway, origin, folder):
+    path, service = str(folder / "gateway.sock"), origin()
+    gateway(to=service, listeners=[f"unix:{path}"])
+    with connect(path) as wire:
+        assert wire.get("/").status == 200
+    assert service.requests[0].get("X-Forwarded-For") == "unknown"

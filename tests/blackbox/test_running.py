@@ -4,6 +4,7 @@ import json
 import os
 import pwd
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -207,6 +208,43 @@ def test_a_second_term_cuts_at_once(gateway, origin):
         assert gw.stop(timeout=5) == 0
         assert wire.is_gone()
     release.set()
+
+
+def test_signals_that_come_too_late_change_nothing(gateway, origin):
+    release = threading.Event()
+    service = origin(script=lambda call: (release.wait(20), call.answer(200, "done")))
+    gw = gateway(to=service)
+    with gw.connect() as wire:
+        wire.ask("/")
+        service.wait_for_request()
+        gw.kill(signal.SIGTERM)
+        gw.notify.wait_for("STOPPING")
+        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD, signal.SIGPIPE):
+            gw.kill(number)
+        release.set()
+        assert wire.response().text == "done"
+    assert gw._exit_code(gw.pid, 10) == 0
+    gw.pid = None
+
+
+def test_it_serves_on_when_it_is_out_of_descriptors_and_recovers(gateway, origin):
+    gw = gateway(to=origin(), workers=1).allow("cannot accept", "Too many open files")
+    resource.prlimit(gw.pid, resource.RLIMIT_NOFILE, (len(gw.descriptors()) + 12, 4096))
+    kept = gw.connect()
+    assert kept.get("/").status == 200
+    others = [gw.connect() for _ in range(30)]
+    for wire in others:
+        wire.ask("/")
+    gw.errors.wait(lambda e: "Too many open files" in e[2], "of too many files")
+    response = kept.get("/")  # which has its connections
+    assert response.status in (200, 502, 503)
+    for wire in others[:15]:
+        wire.close()
+    for wire in others[15:]:
+        assert wire.response().status in (200, 502, 503)
+        wire.close()
+    assert kept.get("/").status == 200
+    kept.close()
 
 
 def test_its_unix_sockets_are_gone_when_it_has_ended(gateway, folder):
