@@ -110,6 +110,8 @@ void request_send(struct proxying *p)
         drop_tunnelled(x, body);
         return;
     }
+    if (p->trying && p->try.stream->sent_cut && !p->response_deadline_ms)
+        request_await_response(p); /* it may have answered before it stopped taking the request */
     if (!p->trying || p->try.stream->sent_cut || p->try.stream->end_sent || !p->try.stream->head_sent)
         return;
     if (!send_feed(p) || p->body_end_taken)

@@ -138,6 +138,10 @@ void client_send_failed(struct h1_conn *conn, enum err err)
         client_failed(conn, err);
         return;
     }
+    if (s->base.unsent) { /* there can be no answer to it */
+        client_failed(conn, ERR_UPSTREAM_UNSENT);
+        return;
+    }
     s->base.sent_cut = true;
     s->base.keep_alive = false;
     s->send_due_ms = 0;
@@ -280,6 +284,15 @@ static void read_heads(struct h1_conn *conn, struct h1_stream *s)
     }
 }
 
+/* What the service had to say before our half broke is read; a tunnel has nothing to wait for behind it. */
+static void end_broken_tunnel(struct h1_conn *conn)
+{
+    struct h1_stream *s = conn->stream;
+
+    if (s && s->base.tunnel && s->base.sent_cut && !s->body.done && !conn_can(conn, IO_READABLE))
+        client_failed(conn, ERR_UPSTREAM_RESET);
+}
+
 void client_on_read(struct h1_conn *conn)
 {
     struct h1_stream *s = conn->stream;
@@ -296,6 +309,7 @@ void client_on_read(struct h1_conn *conn)
         read_heads(conn, s);
     } else if (!s->body.done) {
         conn_read_body(conn);
+        end_broken_tunnel(conn);
     }
 }
 
