@@ -10,6 +10,7 @@
 #include <linux/capability.h>
 #include <pwd.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -41,7 +42,21 @@ static int become(const struct passwd *user)
     return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }
 
-int privileges_drop(const char *name)
+/* Only what is plainly the log: no link, no file that has another name too. */
+static void give_log(const char *path, const struct passwd *user)
+{
+    struct stat info;
+    int fd = path[0] == '/' ? open(path, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC) : -1;
+    if (fd < 0)
+        return;
+    bool plain = fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && info.st_uid == 0 && info.st_nlink == 1;
+    if (plain && fchown(fd, user->pw_uid, user->pw_gid) < 0)
+        log_warning("privileges", "cannot give %s to user `%s`: %s; reopening it will fail", path, user->pw_name,
+                    strerror(errno));
+    close(fd);
+}
+
+int privileges_drop(const char *name, const char *access_log)
 {
     if (geteuid() != 0 || strcmp(name, "root") == 0)
         return 0;
@@ -50,6 +65,7 @@ int privileges_drop(const char *name)
         log_error("privileges", "there is no user `%s`: create it, or set `user`", name);
         return -1;
     }
+    give_log(access_log, user);
     if (become(user) < 0) {
         log_error("privileges", "cannot become user `%s`: %s", name, strerror(errno));
         return -1;

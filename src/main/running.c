@@ -195,7 +195,7 @@ static int start(struct running *r, const struct running_options *options)
     const struct settings *settings = &gateway->current->settings;
     if (settings->admin && !(r->admin = admin_open(gateway, &settings->admin->address)))
         return EXIT_FAULT;
-    if (privileges_drop(settings->user) < 0 || log_start() < 0)
+    if (privileges_drop(settings->user, settings->access_log.to) < 0 || log_start() < 0)
         return EXIT_FAULT;
     gateway->on_applied = on_applied;
     gateway->user = r;

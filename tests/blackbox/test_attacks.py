@@ -8,6 +8,7 @@ import os
 import pwd
 import re
 import resource
+import signal
 import subprocess
 import threading
 import time
@@ -502,3 +503,24 @@ def test_root_writes_no_log_through_a_link_that_the_user_has_put_there(gateway, 
         gw = gateway(access_log=str(link))
         assert gw.get("/").status == 200
         wait_until(lambda: victim.read_text().count("\n") == 1, "the line is written")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_the_log_that_root_made_is_the_users_to_open_again(gateway, folder):
+    log = folder / "access.log"
+    gw = gateway(user="nobody", access_log=str(log))
+    gw.get("/one")
+    wait_until(lambda: log.read_text().count("\n") == 1, "a line is written")
+    assert log.owner() == "nobody"
+    gw.kill(signal.SIGUSR1)
+    gw.upgrade()  # the new process is not root, and opens it too
+    gw.get("/two")
+    wait_until(lambda: log.read_text().count("\n") == 2, "the next line is written")
+    opened = sorted(t for fd, t in gw.descriptors().items() if fd > 2 and not t.startswith(("anon_inode:", "socket:", "pipe:")))
+    assert opened == [str(log)]  # and nothing else came along
+
+
+def test_no_one_but_us_connects_to_the_admin_socket(gateway, folder):
+    path = folder / "admin.sock"
+    gateway(admin=f"unix:{path}")
+    assert path.stat().st_mode & 0o077 == 0
