@@ -63,7 +63,8 @@ int main(int argc, char **argv)
             return EXIT_FINE;
         }
         int rc = commands[i]->run(argc - 1, argv + 1);
-        return rc == EXIT_FINE && (fflush(stdout) != 0 || ferror(stdout)) ? EXIT_FAULT : rc; /* what did not get out was not said */
+        return rc == EXIT_FINE && (fflush(stdout) != 0 || ferror(stdout)) ? EXIT_FAULT
+                                                                          : rc; /* what did not get out was not said */
     }
     fprintf(stderr, "maitred: there is no command `%s`. Try `maitred --help`.\n", argv[1]);
     return EXIT_USAGE;

@@ -171,7 +171,8 @@ static void proxy_on_wake(struct exchange *x, void *state)
         attempt_failed(p, p->try.stream->err);
         return;
     }
-    if ((events & ATTEMPT_RESET) && x->tunnel && x->down->end_sent) { /* what the client still sends has nowhere to go */
+    if ((events & ATTEMPT_RESET) && x->tunnel &&
+        x->down->end_sent) { /* what the client still sends has nowhere to go */
         exchange_fail(x, p->try.stream->err, SLICE_EMPTY);
         return;
     }

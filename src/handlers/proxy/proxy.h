@@ -51,7 +51,14 @@ struct interim {
     const struct message *head;
 };
 
-enum attempt_event { ATTEMPT_HEAD = 1, ATTEMPT_BODY = 2, ATTEMPT_ROOM = 4, ATTEMPT_RESET = 8, ATTEMPT_WRITTEN = 16, ATTEMPT_SENT = 32 };
+enum attempt_event {
+    ATTEMPT_HEAD = 1,
+    ATTEMPT_BODY = 2,
+    ATTEMPT_ROOM = 4,
+    ATTEMPT_RESET = 8,
+    ATTEMPT_WRITTEN = 16,
+    ATTEMPT_SENT = 32
+};
 
 /* State in the exchange's arena. One attempt at a time. */
 struct proxying {
@@ -73,7 +80,7 @@ struct proxying {
     bool body_end_taken;
     bool names_target; /* the service's Host is its address: another one in the next try */
     bool counted;      /* upstream_request_begin was called */
-    bool in_budget; /* upstream_retry_begin said yes for this try */
+    bool in_budget;    /* upstream_retry_begin said yes for this try */
     bool insist_fresh;
 };
 
