@@ -7,7 +7,7 @@ from kit.load import Load
 from kit.name_server import NameServer
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)  # so that it outlives the gateways that ask it
 def names():
     server = NameServer()
     yield server

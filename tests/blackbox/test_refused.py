@@ -126,7 +126,7 @@ def shared(tmp_path_factory):
 def refuse(gw, request, status, word):
     """Sends the bytes; the answer, its reason, the log, the counter and the closed connection are as they must be."""
     before = gw.metrics()["maitred_errors_total"]
-    seen = len(gw.service.requests)
+    seen, since = len(gw.service.requests), len(gw.access.items)
     with gw.connect(source="127.0.0.2") as wire:
         wire.send(request)
         response = wire.response()
@@ -135,7 +135,7 @@ def refuse(gw, request, status, word):
         assert response.get("Content-Type") == "application/problem+json"
         assert wire.is_closed()
         peer = "%s:%d" % wire.sock.getsockname()
-    line = gw.line(peer=peer)
+    line = gw.line(peer=peer, since=since)  # ports are used again
     assert line["status"] == status
     assert line["error"]["side"] == "client"
     assert word is None or line["error"]["word"] == word, line["error"]
@@ -209,6 +209,7 @@ BAD_CHUNKS = {
 @pytest.mark.parametrize("name", BAD_CHUNKS)
 @pytest.mark.parametrize("first", ["", "5\r\nhello\r\n"], ids=["at once", "behind a good chunk"])
 def test_a_malformed_chunk_is_refused_and_never_completes_at_the_service(shared, name, first):
+    since = len(shared.access.items)
     with shared.connect(source="127.0.0.3") as wire:
         wire.send(HEAD.replace("/", "/chunks", 1), "Transfer-Encoding: chunked\r\n\r\n", first + BAD_CHUNKS[name])
         response = wire.response()
@@ -216,7 +217,7 @@ def test_a_malformed_chunk_is_refused_and_never_completes_at_the_service(shared,
         assert response.get("Connection") == "close"
         assert wire.is_closed()
         peer = "%s:%d" % wire.sock.getsockname()
-    assert shared.line(peer=peer)["error"]["side"] == "client"
+    assert shared.line(peer=peer, since=since)["error"]["side"] == "client"
     assert all(r.body is None for r in shared.service.requests if r.path == "/chunks"), "its end was forwarded"
 
 

@@ -55,13 +55,13 @@ class Lines:
                     self.items.append(item)
                     self.changed.notify_all()
 
-    def wait(self, predicate, what, timeout=15, count=1):
-        """The first `count` items that fit (one: the item itself)."""
+    def wait(self, predicate, what, timeout=15, count=1, since=0):
+        """The first `count` items that fit (one: the item itself), from that index on."""
         with self.changed:
             found = []
 
             def enough():
-                found[:] = [i for i in self.items if predicate(i)]
+                found[:] = [i for i in self.items[since:] if predicate(i)]
                 return len(found) >= count
 
             if not self.changed.wait_for(enough, timeout):
@@ -281,9 +281,9 @@ class Gateway:
         text = Path(f"/proc/{self.pid}/status").read_text()
         return int(re.search(r"RssAnon:\s+(\d+)", text)[1]) * 1024
 
-    def line(self, timeout=15, **wanted):
+    def line(self, timeout=15, since=0, **wanted):
         """The first access log line with these members."""
-        return self.access.wait(lambda l: isinstance(l, dict) and all(l.get(k) == v for k, v in wanted.items()), f"with {wanted}", timeout)
+        return self.access.wait(lambda l: isinstance(l, dict) and all(l.get(k) == v for k, v in wanted.items()), f"with {wanted}", timeout, since=since)
 
     def lines(self, count, **wanted):
         return self.access.wait(lambda l: isinstance(l, dict) and all(l.get(k) == v for k, v in wanted.items()), f"with {wanted}", count=count)
