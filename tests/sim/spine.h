@@ -1,10 +1,13 @@
 /*
- * The spine in simulation: scripted clients, the real server, exchange, policies of the test, proxy, upstream and codec, and scripted origins, all from one seed.
+ * The spine in simulation: scripted clients, the real server, exchange, policies of the test, proxy, upstream and
+ * codec, and scripted origins, all from one seed.
  *
- *      clients (spine_client.c) --> [ server - exchange - test policies (spine_policy.c) - proxy - upstream ] --> origins (spine_origin.c)
+ *      clients (spine_client.c) --> [ server - exchange - test policies (spine_policy.c) - proxy - upstream ] -->
+ * origins (spine_origin.c)
  *
- * What is checked: a message that looks complete is complete and byte for byte what was sent; a request that may not be repeated is processed at most once; every policy that started ends once; nothing is
- * left at the end: no exchange, timer, op, descriptor or byte; and everything ends in bounded time.
+ * What is checked: a message that looks complete is complete and byte for byte what was sent; a request that may not be
+ * repeated is processed at most once; every policy that started ends once; nothing is left at the end: no exchange,
+ * timer, op, descriptor or byte; and everything ends in bounded time.
  */
 #pragma once
 
@@ -31,11 +34,11 @@ enum tell { TELL_NOTHING, TELL_COMPLETE, TELL_CUT };
 struct ask {
     bool idempotent, is_head, upgrades;
     bool has_body;
-    uint64_t body_len;        /* as the client means to send it */
-    bool body_sent_whole;     /* the client has queued all of it */
-    unsigned processed;       /* heads that an origin has read */
-    uint64_t answer_len;      /* of the last answer an origin began */
-    enum tell answer;         /* how the origin ended it */
+    uint64_t body_len;    /* as the client means to send it */
+    bool body_sent_whole; /* the client has queued all of it */
+    unsigned processed;   /* heads that an origin has read */
+    uint64_t answer_len;  /* of the last answer an origin began */
+    enum tell answer;     /* how the origin ended it */
 };
 
 /* What one policy of the plan does in this seed. */
@@ -57,7 +60,7 @@ struct world {
     unsigned exchanges_seen;
     size_t held_most;
     uint64_t fallible_calls; /* while the clients were there */
-    const char *failure; /* the first oracle that spoke */
+    const char *failure;     /* the first oracle that spoke */
     uint32_t failed_id;
     bool without_policies, calm;
 };
@@ -79,7 +82,8 @@ struct address origin_address(unsigned index);
 /* Sends `len` bytes of a pattern from offset `from`. */
 void send_pattern(struct sim_peer *peer, uint32_t id, uint64_t from, uint64_t len, uint8_t key);
 
-/* spine_world.c: one whole run. False when an oracle spoke, with world.failure. `limit` of fallible calls: sim_fail_at(n), 0 none. */
+/* spine_world.c: one whole run. False when an oracle spoke, with world.failure. `limit` of fallible calls:
+ * sim_fail_at(n), 0 none. */
 struct scenario {
     uint64_t seed;
     unsigned clients, origins;

@@ -1,5 +1,6 @@
 /*
- * Scripted clients: one connection each, a few requests one after the other or all at once; some are slow, some leave, some never finish what they began.
+ * Scripted clients: one connection each, a few requests one after the other or all at once; some are slow, some leave,
+ * some never finish what they began.
  */
 #include "base/assert.h"
 #include "sim/spine.h"
@@ -82,11 +83,13 @@ static void send_request(struct client *c)
     struct ask *ask = &world.asks[id];
     draw_ask(ask, &method);
     bool chunked = ask->has_body && sim_chance(400);
-    int len = snprintf(head, sizeof(head), "%s /item/%u HTTP/1.1\r\nHost: gateway.test\r\nX-Id: %u\r\n", method, id, id);
+    int len =
+        snprintf(head, sizeof(head), "%s /item/%u HTTP/1.1\r\nHost: gateway.test\r\nX-Id: %u\r\n", method, id, id);
     if (chunked)
         len += snprintf(head + len, sizeof(head) - (size_t)len, "Transfer-Encoding: chunked\r\n");
     else if (ask->has_body)
-        len += snprintf(head + len, sizeof(head) - (size_t)len, "Content-Length: %llu\r\n", (unsigned long long)ask->body_len);
+        len += snprintf(head + len, sizeof(head) - (size_t)len, "Content-Length: %llu\r\n",
+                        (unsigned long long)ask->body_len);
     if (ask->upgrades)
         len += snprintf(head + len, sizeof(head) - (size_t)len, "Connection: upgrade\r\nUpgrade: echo\r\n");
     if (ask->has_body && sim_chance(150)) /* and does not wait for it, as it may */
@@ -186,7 +189,8 @@ static void on_data(struct sim_peer *peer, const char *data, size_t len)
     struct client *c = peer->user;
     wire_feed(&c->wire, data, len);
     if (c->wire.broken) {
-        world_fail(c->wire.why ? c->wire.why : "a client read nonsense", c->answered < c->sent ? c->ids[c->answered] : 0);
+        world_fail(c->wire.why ? c->wire.why : "a client read nonsense",
+                   c->answered < c->sent ? c->ids[c->answered] : 0);
         client_close(c);
     } else if (!c->gone && !world.calm && sim_chance(15)) {
         sim_peer_pause(peer); /* a slow reader */
@@ -197,7 +201,8 @@ static void on_data(struct sim_peer *peer, const char *data, size_t len)
 static void on_end(struct sim_peer *peer)
 {
     struct client *c = peer->user;
-    if (!c->gone && c->wire.state == WIRE_TO_END && c->answered < c->sent && current(c)->answer == TELL_CUT && c->wire.body_id)
+    if (!c->gone && c->wire.state == WIRE_TO_END && c->answered < c->sent && current(c)->answer == TELL_CUT &&
+        c->wire.body_id)
         world_fail("a cut answer whose end looks like one", c->ids[c->answered]);
     if (!c->gone)
         (void)wire_end(&c->wire);
@@ -216,7 +221,9 @@ static void on_open(struct sim_peer *peer)
     send_more(peer->user);
 }
 
-static const struct sim_peer_events events = { .on_open = on_open, .on_data = on_data, .on_end = on_end, .on_reset = on_reset };
+static const struct sim_peer_events events = {
+    .on_open = on_open, .on_data = on_data, .on_end = on_end, .on_reset = on_reset
+};
 
 static void leave(void *arg)
 {

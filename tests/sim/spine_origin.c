@@ -8,10 +8,10 @@
 /* What an origin does with one request. */
 enum act {
     ACT_ANSWER,
-    ACT_CUT,       /* part of the answer, then the end */
-    ACT_RESET,     /* part of it, then a reset */
-    ACT_VANISH,    /* no answer: the end */
-    ACT_SILENT,    /* no answer, ever */
+    ACT_CUT,    /* part of the answer, then the end */
+    ACT_RESET,  /* part of it, then a reset */
+    ACT_VANISH, /* no answer: the end */
+    ACT_SILENT, /* no answer, ever */
     ACT_NONSENSE,
 };
 

@@ -1,6 +1,7 @@
 /*
- * Policies of the test: by seed they pass, stream or read whole, in either direction; wait on a timer or on something that completes at once; answer themselves at a head or in the
- * middle of a body; and change every byte that goes through them.
+ * Policies of the test: by seed they pass, stream or read whole, in either direction; wait on a timer or on something
+ * that completes at once; answer themselves at a head or in the middle of a body; and change every byte that goes
+ * through them.
  */
 #include "base/arena.h"
 #include "base/assert.h"
@@ -27,7 +28,8 @@ static void cancel(struct op *op)
     visit->op = NULL;
 }
 
-static enum verdict wait_a_while(struct exchange *x, struct visit *visit, const struct test_policy *policy, enum direction direction)
+static enum verdict wait_a_while(struct exchange *x, struct visit *visit, const struct test_policy *policy,
+                                 enum direction direction)
 {
     struct op *op = exchange_op(x, direction);
     op_start(op, cancel, visit);
@@ -51,7 +53,8 @@ static enum verdict answer(struct exchange *x)
     return REPLIED;
 }
 
-static enum verdict on_head(struct exchange *x, struct visit *visit, const struct test_policy *policy, enum direction direction)
+static enum verdict on_head(struct exchange *x, struct visit *visit, const struct test_policy *policy,
+                            enum direction direction)
 {
     if (!visit->started) {
         visit->started = true;
@@ -100,8 +103,8 @@ static bool move_changed(struct pipe *in, struct pipe *out, uint8_t key)
     return true;
 }
 
-static enum verdict on_body(struct exchange *x, struct visit *visit, const struct test_policy *policy, enum direction direction,
-                            struct pipe *in, struct pipe *out)
+static enum verdict on_body(struct exchange *x, struct visit *visit, const struct test_policy *policy,
+                            enum direction direction, struct pipe *in, struct pipe *out)
 {
     if (visit->done)
         world_fail("a body hook after on_done", 0);

@@ -1,6 +1,7 @@
 /*
- * HTTP/1.1 as the scripted peers of the spine's simulation read it: a small strict reader of their own, so that a mistake of the codec under test is
- * not made twice.  Bodies carry a pattern derived from the request's id, and are checked as they come.
+ * HTTP/1.1 as the scripted peers of the spine's simulation read it: a small strict reader of their own, so that a
+ * mistake of the codec under test is not made twice.  Bodies carry a pattern derived from the request's id, and are
+ * checked as they come.
  */
 #pragma once
 
@@ -8,12 +9,21 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum wire_state { WIRE_HEAD, WIRE_LENGTH, WIRE_CHUNK_SIZE, WIRE_CHUNK, WIRE_CHUNK_END, WIRE_TRAILER, WIRE_TO_END, WIRE_TUNNEL };
+enum wire_state {
+    WIRE_HEAD,
+    WIRE_LENGTH,
+    WIRE_CHUNK_SIZE,
+    WIRE_CHUNK,
+    WIRE_CHUNK_END,
+    WIRE_TRAILER,
+    WIRE_TO_END,
+    WIRE_TUNNEL
+};
 
 struct wire;
 struct wire_events {
-    void (*on_head)(struct wire *wire);     /* head is whole; may set no_body, tunnel */
-    void (*on_message)(struct wire *wire);  /* and so is its body */
+    void (*on_head)(struct wire *wire);    /* head is whole; may set no_body, tunnel */
+    void (*on_message)(struct wire *wire); /* and so is its body */
     void (*on_tunnel)(struct wire *wire, const char *data, size_t len);
 };
 
@@ -24,11 +34,11 @@ struct wire {
     char head[8192]; /* terminated once whole */
     size_t head_len;
     uint64_t left, body_len;
-    uint32_t body_id;  /* whose pattern the body must have; 0: anything */
-    uint8_t body_xor;  /* of each byte, by policies on the way */
-    bool no_body;      /* by rule: HEAD, 204, 304 */
+    uint32_t body_id; /* whose pattern the body must have; 0: anything */
+    uint8_t body_xor; /* of each byte, by policies on the way */
+    bool no_body;     /* by rule: HEAD, 204, 304 */
     bool is_response;
-    bool broken;       /* it made no sense, or the pattern was wrong: `why` */
+    bool broken; /* it made no sense, or the pattern was wrong: `why` */
     const char *why;
 };
 

@@ -66,7 +66,9 @@ static void torture(uint64_t seed)
 
 static void run_torture(void)
 {
-    static const uint64_t seeds[] = { 5, 10, 20, 25, 35, 40, 55, 60 }; /* calm: the failing call is all that goes wrong */
+    static const uint64_t seeds[] = {
+        5, 10, 20, 25, 35, 40, 55, 60
+    }; /* calm: the failing call is all that goes wrong */
     for (size_t i = 0; i < ARRAY_LEN(seeds); i++)
         torture(seeds[i]);
 }
