@@ -101,6 +101,7 @@ def test_requests_are_served_while_a_name_server_says_nothing(gateway, origin, n
     names.asked.get(timeout=10)  # it is being asked now
     assert seen(gw, 50) == {"127.0.0.11"}
     assert gw.admin("/healthz").status == 200
+    names.silent = False  # the next time it is asked
 
 
 def test_a_reload_with_a_new_name_waits_for_nothing_and_uses_it_when_it_is_known(gateway, origin, names):
