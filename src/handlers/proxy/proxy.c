@@ -120,7 +120,7 @@ static void proxy_on_response_room(struct exchange *x, void *state)
 
 static void pass_interims(struct proxying *p)
 {
-    for (struct interim *i = p->interims; i; i = i->next)
+    for (struct interim *i = p->interims; i && !p->x->handler_over; i = i->next)
         exchange_interim(p->x, i->head);
     p->interims = NULL;
     p->interims_end = &p->interims;
@@ -160,7 +160,7 @@ static void proxy_on_wake(struct exchange *x, void *state)
     p->events = 0;
     if (p->interims)
         pass_interims(p);
-    if (x->ended)
+    if (x->ended || x->handler_over) /* there was no memory to pass them on: the try is closed */
         return;
     if ((events & ATTEMPT_HEAD) && !p->accepted)
         accept_response(p);
