@@ -99,22 +99,28 @@ static char *add_block(struct arena *arena, size_t size)
     return first;
 }
 
+static void *take_from_new_block(struct arena *arena, size_t size)
+{
+    char *bytes = add_block(arena, size);
+    if (bytes == NULL)
+        return NULL;
+    if (size <= BLOCK_ROOM)
+        arena->at = bytes + size;
+    arena->used_bytes += size;
+    ASAN_UNPOISON_MEMORY_REGION(bytes, size);
+    return bytes;
+}
+
 /* Hands out `size` bytes behind `skip` bytes of alignment. */
-static void *take(struct arena *arena, size_t size, size_t skip)
+static inline void *take(struct arena *arena, size_t size, size_t skip)
 {
     ENSURE(arena->used_bytes <= arena->limit_bytes);
     if (size > arena->limit_bytes - arena->used_bytes)
         return NULL;
-    char *bytes;
-    if (size + skip <= (size_t)(arena->end - arena->at)) {
-        bytes = arena->at + skip;
-    } else {
-        bytes = add_block(arena, size);
-        if (bytes == NULL)
-            return NULL;
-    }
-    if (size <= BLOCK_ROOM)
-        arena->at = bytes + size;
+    if (size + skip > (size_t)(arena->end - arena->at))
+        return take_from_new_block(arena, size);
+    char *bytes = arena->at + skip;
+    arena->at = bytes + size;
     arena->used_bytes += size;
     ASAN_UNPOISON_MEMORY_REGION(bytes, size);
     return bytes;
@@ -136,8 +142,7 @@ struct slice arena_copy(struct arena *arena, struct slice bytes)
     char *copy = take(arena, bytes.len, 0);
     if (copy == NULL)
         return SLICE_EMPTY;
-    if (bytes.len > 0)
-        memcpy(copy, bytes.at, bytes.len);
+    (void)slice_put(bytes, copy);
     return slice_make(copy, bytes.len);
 }
 

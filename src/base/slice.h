@@ -28,6 +28,32 @@ static inline struct slice slice_from(const char *terminated)
     return (struct slice){ terminated, terminated ? strlen(terminated) : 0 };
 }
 
+/* Copies the bytes to where there is room for them and returns what is behind: for the many short pieces of heads, for
+ * which calling memcpy costs more than copying. Not for what may overlap. */
+static inline char *slice_put(struct slice s, char *to)
+{
+    const char *from = s.at;
+    size_t len = s.len;
+
+    if (len > 32) {
+        memcpy(to, from, len);
+    } else if (len >= 16) { /* the last ones overlap the first, here and below */
+        memcpy(to, from, 16);
+        memcpy(to + len - 16, from + len - 16, 16);
+    } else if (len >= 8) {
+        memcpy(to, from, 8);
+        memcpy(to + len - 8, from + len - 8, 8);
+    } else if (len >= 4) {
+        memcpy(to, from, 4);
+        memcpy(to + len - 4, from + len - 4, 4);
+    } else if (len > 0) {
+        to[0] = from[0];
+        to[len / 2] = from[len / 2];
+        to[len - 1] = from[len - 1];
+    }
+    return to + len;
+}
+
 static inline bool slice_eq(struct slice a, struct slice b)
 {
     return a.len == b.len && (a.len == 0 || memcmp(a.at, b.at, a.len) == 0);

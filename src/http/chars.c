@@ -8,10 +8,6 @@
  */
 #include "http/chars.h"
 
-#ifdef __SSE2__
-#include <emmintrin.h>
-#endif
-
 #define DIGIT(c) ((c) >= '0' && (c) <= '9')
 #define ALPHA(c) (((c) >= 'a' && (c) <= 'z') || ((c) >= 'A' && (c) <= 'Z'))
 #define HEX(c)   (DIGIT(c) || ((c) >= 'a' && (c) <= 'f') || ((c) >= 'A' && (c) <= 'F'))
@@ -36,46 +32,67 @@
 const uint8_t char_classes[256] = { LINE(0), LINE(64), LINE(128), LINE(192) };
 
 #ifdef __SSE2__
-static __m128i load16(const char *at)
+/* One to sixteen bytes and none besides: those at either end, which overlap, and the same again where they are fewer
+ * than eight. So it answers whether there is such a byte, never where. */
+static inline __m128i load_few(const char *at, size_t len)
 {
-    return _mm_loadu_si128((const __m128i *)at);
-}
+    uint64_t first, last;
+    uint32_t head, tail;
 
-/* Unsigned: 0xff for each byte that is at most `max`. */
-static __m128i at_most(__m128i bytes, char max)
-{
-    return _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(max)), bytes);
-}
-#endif
-
-const char *chars_skip_value(const char *at, const char *end)
-{
-#ifdef __SSE2__
-    for (; end - at >= 16; at += 16) {
-        __m128i bytes = load16(at);
-        __m128i control = _mm_andnot_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('\t')), at_most(bytes, 0x1f));
-        __m128i bad = _mm_or_si128(control, _mm_cmpeq_epi8(bytes, _mm_set1_epi8(0x7f)));
-        unsigned mask = (unsigned)_mm_movemask_epi8(bad);
-        if (mask != 0)
-            return at + __builtin_ctz(mask);
+    if (len >= 8) {
+        memcpy(&first, at, sizeof(first));
+        memcpy(&last, at + len - sizeof(last), sizeof(last));
+        return _mm_set_epi64x((int64_t)last, (int64_t)first);
     }
-#endif
-    while (at < end && char_is(*at, CHAR_VALUE))
-        at++;
-    return at;
+    if (len >= 4) {
+        memcpy(&head, at, sizeof(head));
+        memcpy(&tail, at + len - sizeof(tail), sizeof(tail));
+        return _mm_set1_epi64x((int64_t)((uint64_t)tail << 32 | head));
+    }
+    return _mm_setr_epi8(at[0], at[len / 2], at[len - 1], at[0], at[0], at[0], at[0], at[0], at[0], at[0], at[0], at[0],
+                         at[0], at[0], at[0], at[0]);
 }
 
-bool chars_visible(const char *at, const char *end)
+static inline __m128i not_visible(__m128i bytes)
 {
-#ifdef __SSE2__
-    for (; end - at >= 16; at += 16) {
-        __m128i bytes = load16(at);
-        __m128i bad = _mm_or_si128(at_most(bytes, ' '), _mm_cmpeq_epi8(bytes, _mm_set1_epi8(0x7f)));
-        if (_mm_movemask_epi8(bad) != 0)
+    __m128i low = _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(' ')), bytes);
+    return _mm_or_si128(low, _mm_cmpeq_epi8(bytes, _mm_set1_epi8(0x7f)));
+}
+
+/* Does `bad` mark any byte? The last step goes over bytes a second time rather than over fewer. */
+static inline bool any(const char *at, size_t len, __m128i (*bad)(__m128i bytes))
+{
+    if (len <= 16)
+        return len > 0 && _mm_movemask_epi8(bad(load_few(at, len))) != 0;
+    const char *last = at + len - 16;
+    for (; at < last; at += 16) {
+        if (_mm_movemask_epi8(bad(chars_load(at))) != 0)
+            return true;
+    }
+    return _mm_movemask_epi8(bad(chars_load(last))) != 0;
+}
+
+bool chars_all_value(const char *at, size_t len)
+{
+    return !any(at, len, chars_not_value);
+}
+
+bool chars_visible(const char *at, size_t len)
+{
+    return !any(at, len, not_visible);
+}
+#else
+bool chars_all_value(const char *at, size_t len)
+{
+    return chars_skip_value(at, at + len) == at + len;
+}
+
+bool chars_visible(const char *at, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        if ((unsigned char)at[i] <= ' ' || at[i] == 0x7f)
             return false;
     }
-#endif
-    while (at < end && (unsigned char)*at > ' ' && *at != 0x7f)
-        at++;
-    return at == end;
+    return true;
 }
+#endif

@@ -80,6 +80,13 @@ static uint64_t load8(const char *at)
     return word;
 }
 
+static uint64_t load4(const char *at)
+{
+    uint32_t word;
+    memcpy(&word, at, sizeof(word));
+    return word;
+}
+
 /* Do eight bytes of a name equal the canonical ones but for the case of letters? Only letters have 0x40 set among what
  * the canonical names are made of, and only there may 0x20 differ. */
 static bool word_matches(uint64_t word, uint64_t canonical)
@@ -89,17 +96,20 @@ static bool word_matches(uint64_t word, uint64_t canonical)
 
 static bool name_matches(const char *at, const char *canonical, size_t len)
 {
-    if (len < 8) {
-        unsigned differ = 0;
-        for (size_t i = 0; i < len; i++)
-            differ |= (unsigned)(at[i] ^ canonical[i]) & ~(((unsigned)canonical[i] & 0x40u) >> 1);
-        return differ == 0;
+    if (len >= 8) {
+        for (size_t i = 0; i + 8 < len; i += 8) {
+            if (!word_matches(load8(at + i), load8(canonical + i)))
+                return false;
+        }
+        return word_matches(load8(at + len - 8), load8(canonical + len - 8));
     }
-    for (size_t i = 0; i + 8 < len; i += 8) {
-        if (!word_matches(load8(at + i), load8(canonical + i)))
-            return false;
-    }
-    return word_matches(load8(at + len - 8), load8(canonical + len - 8));
+    if (len >= 4)
+        return word_matches(load4(at), load4(canonical)) &&
+               word_matches(load4(at + len - 4), load4(canonical + len - 4));
+    unsigned differ = 0;
+    for (size_t i = 0; i < len; i++)
+        differ |= (unsigned)(at[i] ^ canonical[i]) & ~(((unsigned)canonical[i] & 0x40u) >> 1);
+    return differ == 0;
 }
 
 enum field_id field_id(struct slice name)
@@ -139,15 +149,15 @@ bool field_tells_the_way(struct slice name)
 
 bool field_value_valid(struct slice value)
 {
-    return value.len == 0 || chars_skip_value(value.at, value.at + value.len) == value.at + value.len;
+    return chars_all_value(value.at, value.len);
 }
 
 struct field *fields_find(const struct fields *fields, enum field_id id)
 {
     ENSURE(id != FIELD_OTHER);
-    FIELDS_FOR_EACH (field, fields) {
-        if (field->id == id)
-            return field;
+    for (unsigned i = 0; i < fields->count; i++) { /* a removed one has no such id */
+        if (fields->v[i].id == id)
+            return &fields->v[i];
     }
     return NULL;
 }

@@ -126,14 +126,41 @@ static int normalise(struct arena *arena, struct slice path, bool merge, struct 
     return 0;
 }
 
-int uri_normalise(struct arena *arena, struct slice path, struct slice *ret_path)
+/* Is there an escape, a parameter, or a slash in front of a dot or of another slash? */
+#ifdef __SSE2__
+static inline bool is_unsettled(__m128i bytes)
 {
-    *ret_path = path;
-    if (path.len == 0 || path.at[0] != '/' || !needs_normalising(path))
-        return 0;
-    return normalise(arena, path, false, ret_path);
+    __m128i slash = _mm_cmpeq_epi8(bytes, _mm_set1_epi8('/'));
+    __m128i second = _mm_srli_si128(_mm_or_si128(slash, _mm_cmpeq_epi8(bytes, _mm_set1_epi8('.'))), 1);
+    __m128i alone = _mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('%')), _mm_cmpeq_epi8(bytes, _mm_set1_epi8(';')));
+
+    return _mm_movemask_epi8(_mm_or_si128(alone, _mm_and_si128(slash, second))) != 0;
 }
 
+static __m128i load_half(const char *at)
+{
+    return _mm_loadl_epi64((const __m128i *)at);
+}
+
+/* Each piece overlaps the one before, so that no pair is cut in two. */
+static bool needs_settling(struct slice path)
+{
+    const char *at = path.at, *end = at + path.len;
+
+    if (path.len >= 16) {
+        for (; end - at > 16; at += 15) {
+            if (is_unsettled(chars_load(at)))
+                return true;
+        }
+        return is_unsettled(chars_load(end - 16));
+    }
+    if (path.len >= 8)
+        return is_unsettled(load_half(at)) || is_unsettled(load_half(end - 8));
+    char padded[8] = { 0 };
+    (void)slice_put(path, padded);
+    return is_unsettled(load_half(padded));
+}
+#else
 static bool needs_settling(struct slice path)
 {
     for (size_t i = 0; i < path.len; i++) {
@@ -142,6 +169,15 @@ static bool needs_settling(struct slice path)
             return true;
     }
     return false;
+}
+#endif
+
+int uri_normalise(struct arena *arena, struct slice path, struct slice *ret_path)
+{
+    *ret_path = path;
+    if (path.len == 0 || path.at[0] != '/' || !needs_settling(path) || !needs_normalising(path))
+        return 0;
+    return normalise(arena, path, false, ret_path);
 }
 
 /* Length of what some service takes for the end of a segment: 1 for "/", 3 for an escaped slash or backslash, else 0.

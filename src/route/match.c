@@ -288,9 +288,6 @@ static int find_path(const struct message *request, struct arena *arena, struct 
     *ret_path = SLICE_EMPTY;
     if (path.len == 0 || path.at[0] != '/')
         return 0; /* "*", or CONNECT: for routes without a path alone */
-    *ret_path = path;
-    if (slice_find(path, '%') < 0 && slice_find(path, '.') < 0)
-        return 0; /* nothing to normalise: told faster than by looking at each byte */
     return uri_normalise(arena, path, ret_path);
 }
 

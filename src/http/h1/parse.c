@@ -46,19 +46,29 @@ static bool is_blank(char c)
     return c == ' ' || c == '\t';
 }
 
+static int bad_name(char first, char stopped_at)
+{
+    if (is_blank(first))
+        return -ERR_OBS_FOLD;
+    return stopped_at == '\n' ? -ERR_BAD_LINE_END : -ERR_BAD_FIELD;
+}
+
 /* One line to a field; moves *at behind it. */
 static inline int parse_line(const char **at, const char *end, struct field *ret_field)
 {
-    const char *name = *at, *name_end = name;
+    const char *name = *at, *name_end = chars_find_colon(name, end);
+    enum field_id id = name_end ? field_id(slice_make(name, (size_t)(name_end - name))) : FIELD_OTHER;
 
-    while (char_is(*name_end, CHAR_TOKEN))
-        name_end++;
-    if (*name_end != ':' || name_end == name) {
-        if (is_blank(*name))
-            return -ERR_OBS_FOLD;
-        return *name_end == '\n' ? -ERR_BAD_LINE_END : -ERR_BAD_FIELD;
+    if (id == FIELD_OTHER) { /* a name that is known is made of token bytes */
+        name_end = name;
+        while (char_is(*name_end, CHAR_TOKEN))
+            name_end++;
+        if (*name_end != ':' || name_end == name)
+            return bad_name(*name, *name_end);
     }
     const char *value = name_end + 1;
+    if (*value == ' ') /* one and no more is the usual */
+        value++;
     while (is_blank(*value))
         value++;
     const char *value_end = chars_skip_value(value, end);
@@ -69,7 +79,7 @@ static inline int parse_line(const char **at, const char *end, struct field *ret
         value_end--;
     ret_field->name = slice_make(name, (size_t)(name_end - name));
     ret_field->value = slice_make(value, (size_t)(value_end - value));
-    ret_field->id = (uint16_t)field_id(ret_field->name);
+    ret_field->id = (uint16_t)id;
     return 0;
 }
 
@@ -193,26 +203,24 @@ int h1_parse_fields(struct arena *arena, const char *at, const char *end, const 
     ENSURE(end[-1] == '\n');
     *ret_facts = (struct h1_facts){ 0 };
     while (at < end && *at != '\r') {
-        struct field field;
-        int err = parse_line(&at, end, &field);
+        if (fields->count == fields->size) {
+            int err = fields_grow(fields, arena);
+            if (err)
+                return err;
+        }
+        struct field *field = &fields->v[fields->count];
+        int err = parse_line(&at, end, field);
         if (err)
             return err;
         if (++lines > rules->fields_max)
             return -ERR_HEAD_TOO_LARGE;
-        if (taken_out >> field.id & 1) {
-            err = take_out(ret_facts, &field);
+        if (taken_out >> field->id & 1) {
+            err = take_out(ret_facts, field);
             if (err)
                 return err;
-            continue;
+        } else {
+            fields->count += !is_dropped(field, rules);
         }
-        if (is_dropped(&field, rules))
-            continue;
-        if (fields->count == fields->size) {
-            err = fields_grow(fields, arena);
-            if (err)
-                return err;
-        }
-        fields->v[fields->count++] = field;
     }
     if (end - at != 2 || at[1] != '\n')
         return -ERR_BAD_LINE_END;

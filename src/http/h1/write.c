@@ -74,10 +74,7 @@ static inline void put(struct writer *w, const char *bytes, size_t len)
         put_across(w, bytes, len);
         return;
     }
-    if (len == 0)
-        return;
-    memcpy(w->at, bytes, len);
-    w->at += len;
+    w->at = slice_put(slice_make(bytes, len), w->at);
 }
 
 #define PUT_LITERAL(w, text) put(w, text, sizeof(text) - 1)
@@ -87,27 +84,28 @@ static inline void put_slice(struct writer *w, struct slice s)
     put(w, s.at, s.len);
 }
 
+enum { LINE_EXTRA = 4 }; /* ": " and CR LF */
+
+/* Where there is room for it. */
+static inline char *write_line(char *at, struct slice name, struct slice value)
+{
+    at = slice_put(name, at);
+    memcpy(at, ": ", 2);
+    at = slice_put(value, at + 2);
+    memcpy(at, "\r\n", 2);
+    return at + 2;
+}
+
 static void put_field(struct writer *w, struct slice name, struct slice value)
 {
-    size_t len = name.len + value.len + 4;
-
-    if (len > (size_t)(w->end - w->at)) {
-        put_slice(w, name);
-        PUT_LITERAL(w, ": ");
-        put_slice(w, value);
-        PUT_LITERAL(w, "\r\n");
+    if (name.len + value.len + LINE_EXTRA <= (size_t)(w->end - w->at)) {
+        w->at = write_line(w->at, name, value);
         return;
     }
-    char *at = w->at;
-    memcpy(at, name.at, name.len);
-    at += name.len;
-    memcpy(at, ": ", 2);
-    at += 2;
-    if (value.len > 0)
-        memcpy(at, value.at, value.len);
-    at += value.len;
-    memcpy(at, "\r\n", 2);
-    w->at = at + 2;
+    put_slice(w, name);
+    PUT_LITERAL(w, ": ");
+    put_slice(w, value);
+    PUT_LITERAL(w, "\r\n");
 }
 
 static void put_number(struct writer *w, uint64_t value)
@@ -122,19 +120,32 @@ static void put_number(struct writer *w, uint64_t value)
     put(w, digits + at, sizeof(digits) - at);
 }
 
-/* `keep_length`: Content-Length is metadata of a response without a body here. Returns whether Date is among them. */
-static bool put_fields(struct writer *w, const struct fields *fields, bool keep_length)
+/* More than it takes to write them all. */
+static size_t fields_bound(const struct fields *fields)
 {
-    uint64_t skip = keep_length ? own_fields & ~BIT(CONTENT_LENGTH) : own_fields;
-    bool has_date = false;
+    size_t len = 0;
 
-    FIELDS_FOR_EACH (field, fields) {
-        if (skip >> field->id & 1)
-            continue;
-        has_date |= field->id == FIELD_DATE;
-        put_field(w, field->name, field->value);
+    for (unsigned i = 0; i < fields->count; i++)
+        len += fields->v[i].name.len + fields->v[i].value.len + LINE_EXTRA;
+    return len;
+}
+
+/* Those of the set `skip` are left out. */
+static void put_fields(struct writer *w, const struct fields *fields, uint64_t skip)
+{
+    if (fields_bound(fields) > (size_t)(w->end - w->at)) {
+        FIELDS_FOR_EACH (field, fields) {
+            if (!(skip >> field->id & 1))
+                put_field(w, field->name, field->value);
+        }
+        return;
     }
-    return has_date;
+    char *at = w->at;
+    FIELDS_FOR_EACH (field, fields) {
+        if (!(skip >> field->id & 1))
+            at = write_line(at, field->name, field->value);
+    }
+    w->at = at;
 }
 
 static void put_framing(struct writer *w, const struct h1_framing *framing)
@@ -159,7 +170,7 @@ static void put_framing(struct writer *w, const struct h1_framing *framing)
 
 static bool visible(struct slice s)
 {
-    return s.len == 0 || chars_visible(s.at, s.at + s.len);
+    return chars_visible(s.at, s.len);
 }
 
 static void put_target(struct writer *w, const struct message *head)
@@ -188,7 +199,7 @@ int h1_write_request(struct pipe *out, const struct message *head, const struct 
     put_target(&w, head);
     PUT_LITERAL(&w, " HTTP/1.1\r\n");
     put_field(&w, SLICE("Host"), head->authority);
-    (void)put_fields(&w, &head->fields, false);
+    put_fields(&w, &head->fields, own_fields);
     if (head->expect_continue)
         PUT_LITERAL(&w, "Expect: 100-continue\r\n");
     if (head->trailers_ok && framing->upgrade.len == 0)
@@ -217,11 +228,13 @@ int h1_write_response(struct pipe *out, const struct message *head, const struct
 {
     if (head->status < 100 || head->status > 999 || !field_value_valid(head->reason))
         return -ERR_INTERNAL;
-    bool keep_length = framing->length_is_metadata && framing->content_length < 0;
+    uint64_t skip = own_fields;
+    if (framing->length_is_metadata && framing->content_length < 0)
+        skip &= ~BIT(CONTENT_LENGTH);
     struct writer w = writer_begin(out);
     put_status_line(&w, head->status, head->reason);
-    bool has_date = put_fields(&w, &head->fields, keep_length);
-    if (!has_date && date.len > 0)
+    put_fields(&w, &head->fields, skip);
+    if (date.len > 0 && fields_find(&head->fields, FIELD_DATE) == NULL)
         put_field(&w, SLICE("Date"), date);
     put_framing(&w, framing);
     return writer_end(&w);
@@ -254,7 +267,7 @@ int h1_write_last_chunk(struct pipe *out, const struct fields *trailers)
         return pipe_append(out, "0\r\n\r\n", 5);
     struct writer w = writer_begin(out);
     PUT_LITERAL(&w, "0\r\n");
-    (void)put_fields(&w, trailers, false);
+    put_fields(&w, trailers, own_fields);
     PUT_LITERAL(&w, "\r\n");
     return writer_end(&w);
 }

@@ -1,3 +1,4 @@
+#include "base/sys.h"
 #include "unit.h"
 
 static void letters_compare_without_case_and_nothing_else_does(void **state)
@@ -114,6 +115,25 @@ static void only_digits_within_63_bits_are_numbers(void **state)
     assert_false(slice_to_u63(slice_make("1\0", 2), &value));
 }
 
+/* In memory of exactly that size, so that a byte too far is seen. */
+static void what_is_put_is_there_and_nothing_else_is_touched(void **state)
+{
+    for (size_t len = 0; len < 80; len++) {
+        char *from = mem_must(len + 1), *to = mem_must(len + 2);
+        for (size_t i = 0; i < len; i++)
+            from[i] = (char)('A' + i % 60);
+        to[len] = to[len + 1] = '!';
+        assert_ptr_equal(slice_put(slice_make(from, len), to), to + len);
+        assert_memory_equal(from, to, len);
+        assert_int_equal(to[len], '!');
+        assert_int_equal(to[len + 1], '!');
+        mem_free(from);
+        mem_free(to);
+    }
+    char none = 0;
+    assert_ptr_equal(slice_put(SLICE_EMPTY, &none), &none);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -124,6 +144,7 @@ int main(void)
         cmocka_unit_test(cutting_gives_every_part_once),
         cmocka_unit_test(list_elements_come_trimmed_and_empty_ones_do_not_come),
         cmocka_unit_test(an_open_quote_reaches_to_the_end),
+        cmocka_unit_test(what_is_put_is_there_and_nothing_else_is_touched),
         cmocka_unit_test(only_digits_within_63_bits_are_numbers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,6 +3,8 @@
 
 #include <ctype.h>
 
+#include "http/chars.h"
+
 static void every_name_of_the_table_is_found_in_any_case(void **state)
 {
     for (enum field_id id = FIELD_OTHER + 1; id < FIELD_COUNT; id++) {
@@ -39,19 +41,24 @@ static void one_byte_off_is_another_name(void **state)
     assert_int_equal(field_id(SLICE("an-unusually-long-name-of-a-header-field")), FIELD_OTHER);
 }
 
+/* Of each length there is, and in each place: they are looked at in pieces that depend on both. */
 static void values_are_judged_byte_by_byte(void **state)
 {
-    char value[40];
-
-    for (size_t at = 0; at < sizeof(value); at++) {
-        for (int c = 0; c < 256; c++) {
-            memset(value, 'v', sizeof(value));
-            value[at] = (char)c;
-            bool good = c == '\t' || (c >= ' ' && c != 0x7f);
-            if (field_value_valid(slice_make(value, sizeof(value))) != good)
-                fail_msg("byte %d at %zu", c, at);
+    for (size_t len = 1; len <= 50; len++) {
+        char *value = (char *)exact_copy((char[50]){ 0 }, len).at;
+        for (size_t at = 0; at < len; at++) {
+            memset(value, 'v', len);
+            for (int c = 0; c < 256; c++) {
+                value[at] = (char)c;
+                bool good = c == '\t' || (c >= ' ' && c != 0x7f);
+                if (field_value_valid(slice_make(value, len)) != good)
+                    fail_msg("byte %d at %zu of %zu", c, at, len);
+                if (chars_visible(value, len) != (c > ' ' && c != 0x7f))
+                    fail_msg("visible: byte %d at %zu of %zu", c, at, len);
+            }
         }
     }
+    assert_true(chars_visible("", 0));
     assert_true(field_value_valid(SLICE_EMPTY));
     for (int c = 0; c < 256; c++) {
         char name[2] = { 'a', (char)c };

@@ -182,6 +182,37 @@ static void a_settled_path_stays_as_it_is_and_hides_nothing(void **state)
     }
 }
 
+/* The paths of each length with each pair in each place: they are looked at in pieces that overlap. */
+static void what_must_be_settled_is_seen_wherever_it_stands(void **state)
+{
+    static const struct uri_rules keep_all = { true, true };
+
+    for (size_t len = 2; len < 70; len++) {
+        char *path = (char *)exact_copy((char[70]){ 0 }, len).at;
+        for (size_t at = 0; at + 1 < len; at++) {
+            struct slice settled;
+            memset(path, 'a', len);
+            path[0] = path[at] = '/';
+            path[at + 1] = '.'; /* a dot segment, or a name that begins with a dot */
+            if (at + 2 < len)
+                path[at + 2] = '/';
+            assert_int_equal(uri_settle(arena, slice_make(path, len), &keep_all, &settled), 0);
+            if (settled.len >= len)
+                fail_msg("a dot segment at %zu of %zu stays", at, len);
+            path[at + 1] = '%';
+            if (at + 2 < len)
+                path[at + 2] = 'z';
+            assert_int_equal(uri_settle(arena, slice_make(path, len), &keep_all, &settled), -ERR_BAD_TARGET);
+        }
+        memset(path, '.', len);
+        path[0] = '/';
+        path[1] = 'a';
+        struct slice settled;
+        assert_int_equal(uri_settle(arena, slice_make(path, len), &keep_all, &settled), 0);
+        assert_ptr_equal(settled.at, path); /* nothing to settle: not even copied */
+    }
+}
+
 static void escapes_are_decoded(void **state)
 {
     struct slice text;
@@ -273,6 +304,7 @@ int main(void)
         PARSE_TEST(normalising_twice_changes_nothing_more),
         PARSE_TEST(a_settled_path_means_one_thing),
         PARSE_TEST(a_settled_path_stays_as_it_is_and_hides_nothing),
+        PARSE_TEST(what_must_be_settled_is_seen_wherever_it_stands),
         PARSE_TEST(escapes_are_decoded),
         PARSE_TEST(parameters_are_taken_one_by_one),
         PARSE_TEST(authorities_are_taken_apart),
