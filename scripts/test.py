@@ -110,7 +110,7 @@ def count_outputs(where, since):
 def meson_tests(step, name, suites, env=None, tests=()):
     where = os.path.join(BUILD, name)
     began = time.time()
-    args = ["meson", "test", "-C", where, "--no-rebuild", "--print-errorlogs"]
+    args = ["meson", "test", "-C", where, "--no-rebuild", "--print-errorlogs", "--timeout-multiplier", "4"]
     for suite in suites:
         args += ["--suite", suite]
     code = step.command([*args, *tests], env=env)
