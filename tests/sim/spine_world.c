@@ -189,11 +189,11 @@ static void count_what_is_left(void)
         world_fail("memory of the worker's is left", 0);
 }
 
-/* Every eighth storm has hardly the memory for one exchange, so that each of what is charged to the budget is refused
+/* Every fourth storm has hardly the memory for one exchange, so that each of what is charged to the budget is refused
  * somewhere. */
 static size_t memory_max(const struct scenario *scenario)
 {
-    if (scenario->calm || scenario->seed % 8 != 7)
+    if (scenario->calm || scenario->seed % 4 != 3)
         return 0;
     return 40 * 1024 + (size_t)(scenario->seed * 7919 % (400 * 1024));
 }
