@@ -7,7 +7,8 @@
 #include "http/h1/write.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-static const struct h1_rules rules = { .secure_scheme = "http", .target_bytes_max = 4096, .fields_max = 100 };
+/* Read back with more: we add fields of our own. */
+static const struct h1_rules rules = { "http", 4096, 100 }, longer = { "http", 4096, 104 };
 
 static void read_back(struct arena *arena, const struct message *m)
 {
@@ -17,7 +18,7 @@ static void read_back(struct arena *arena, const struct message *m)
     struct iovec iov = { 0 };
     pipe_init(&out, arena->memory, UINT32_MAX);
     if (m->authority.len > 0 && h1_write_request(&out, m, &framing) == 0 && pipe_peek(&out, &iov, 1, SIZE_MAX) == 1) {
-        ENSURE(h1_parse_request(arena, slice_make(iov.iov_base, iov.iov_len), &rules, &again) == 0);
+        ENSURE(h1_parse_request(arena, slice_make(iov.iov_base, iov.iov_len), &longer, &again) == 0);
         ENSURE(again.message->method == m->method && again.message->body_length == m->body_length);
         ENSURE(slice_eq(again.message->path, m->path) && slice_eq(again.message->query, m->query));
         ENSURE(slice_eq(again.message->authority, m->authority));
