@@ -178,19 +178,28 @@ static int set_client(struct exchange *x, const struct address *client)
 /* All lines of a list field as one, in order. */
 static int join_lines(struct exchange *x, enum field_id id, struct slice *ret_value)
 {
-    struct slice joined = SLICE_EMPTY;
+    size_t lines = 0, len = 0;
+    *ret_value = SLICE_EMPTY;
     FIELDS_FOR_EACH (f, &x->request->fields) {
-        if (f->id != id)
+        if (f->id != id || f->value.len == 0)
             continue;
-        if (joined.len == 0) {
-            joined = f->value;
-            continue;
-        }
-        joined = arena_printf(x->arena, "%.*s, %.*s", SLICE_ARG(joined), SLICE_ARG(f->value));
-        if (!joined.at)
-            return -ERR_MEMORY;
+        *ret_value = f->value;
+        len += f->value.len + 2;
+        lines++;
     }
-    *ret_value = joined;
+    if (lines < 2)
+        return 0;
+    char *joined = arena_alloc(x->arena, len), *at = joined;
+    if (!joined)
+        return -ERR_MEMORY;
+    FIELDS_FOR_EACH (f, &x->request->fields) {
+        if (f->id != id || f->value.len == 0)
+            continue;
+        memcpy(at, f->value.at, f->value.len);
+        memcpy(at + f->value.len, ", ", 2);
+        at += f->value.len + 2;
+    }
+    *ret_value = slice_make(joined, len - 2);
     return 0;
 }
 
@@ -268,8 +277,13 @@ int forwarding_apply(struct exchange *x, const struct forwarding_conf *conf)
 
 static int append_element(struct message *m, struct arena *arena, enum field_id id, struct slice element)
 {
-    struct field *old = fields_find(&m->fields, id);
-    if (!old)
+    struct field *old = NULL;
+    unsigned lines = 0;
+    FIELDS_FOR_EACH (f, &m->fields) {
+        if (f->id == id && lines++ == 0)
+            old = f;
+    }
+    if (lines != 1)
         return fields_add_id(&m->fields, arena, id, element);
     struct slice value = arena_printf(arena, "%.*s, %.*s", SLICE_ARG(old->value), SLICE_ARG(element));
     return value.at ? fields_set_id(&m->fields, arena, id, value) : -ERR_MEMORY;

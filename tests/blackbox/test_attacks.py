@@ -160,6 +160,19 @@ def test_no_field_of_a_stranger_tells_the_service_who_he_is_or_how_he_came(gatew
     assert "spoofed" not in str(request["fields"])
 
 
+def test_hops_in_many_lines_are_one_list_and_none_is_lost(gateway, origin):
+    service = origin()
+    gw = gateway(to=service, forwarding={"trusted": ["127.0.0.0/8", "10.0.0.0/8"]})
+    lines = [("X-Forwarded-For", f"10.0.0.{i}") for i in range(1, 60)] + [("Via", "1.0 a"), ("Via", "1.1 b")]
+    with gw.connect() as wire:
+        request = seen(wire.get("/", fields=[("X-Forwarded-For", "203.0.113.9")] + lines))
+    fields = [(n.lower(), v) for n, v in request["fields"]]
+    [hops] = [v for n, v in fields if n == "x-forwarded-for"]
+    assert hops.split(", ") == ["203.0.113.9"] + [v for n, v in lines if n == "X-Forwarded-For"] + ["127.0.0.1"]
+    assert ", ".join(v for n, v in fields if n == "via") == "1.0 a, 1.1 b, 1.1 maitred"
+    assert gw.line(path="/")["client"] == "203.0.113.9"
+
+
 def test_the_scheme_of_an_absolute_target_is_not_believed(gateway, origin):
     # "X-Forwarded-Proto: https" turns off redirects to https and marks cookies secure
     service = origin()
