@@ -44,7 +44,7 @@ struct message {
     struct slice method_name;
     struct slice scheme;    /* "http", "https": what the connection is, whatever the target says */
     struct slice authority; /* Host: without user info, as sent */
-    struct slice path;      /* as sent, still encoded, begins with "/" ("*" for TARGET_ASTERISK) */
+    struct slice path;      /* still encoded, begins with "/" ("*" for TARGET_ASTERISK); as sent, settled once routed */
     struct slice query;     /* without "?" */
     struct slice reason;    /* response, HTTP/1 */
     struct slice

@@ -24,7 +24,7 @@ static const struct conf_field proxy_fields[] = {
       NULL,
       "The path that the service sees, with the route's captures: `/users/{id}`. On a route by `prefix` it takes the "
       "prefix's place: "
-      "`/` takes it off. Left out, the path stays as it came." },
+      "`/` takes it off. Left out, it is the path that was matched." },
     { "host",
       { .kind = CONF_STRING },
       CONF_AT(proxy_conf, host),
