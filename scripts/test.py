@@ -15,6 +15,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import xml.etree.ElementTree
 
@@ -124,12 +125,15 @@ def pytest(step, name, selection=(), env=None):
     report = os.path.join(LOGS, step.name.replace(" ", "-") + ".xml")
     if os.path.exists(report):
         os.remove(report)
-    binary = os.path.join(BUILD, name, "src", "main", "maitred")
     args = [PYTHON, "-m", "pytest", "tests/blackbox", "-q", "-n", "2", "--dist", "worksteal", "-p", "no:cacheprovider",
             "--junitxml", report, *selection]
     if not has_worksteal():
         args[args.index("worksteal")] = "load"
-    code = step.command(args, env={"MAITRED_BIN": binary, **(env or {})})
+    # A copy where every user may run it: started as root it becomes `nobody`, who cannot look into /root.
+    with tempfile.TemporaryDirectory(prefix="maitred-test-") as folder:
+        os.chmod(folder, 0o755)
+        binary = shutil.copy(os.path.join(BUILD, name, "src", "main", "maitred"), folder)
+        code = step.command(args, env={"MAITRED_BIN": binary, **(env or {})})
     if not os.path.exists(report):
         step.failed += 1
         return
