@@ -107,8 +107,10 @@ static void workers_together_never_pass_the_permits(void **state)
         assert_int_equal(pthread_create(&racers[i].thread, NULL, race_for_permits, &racers[i]), 0);
     for (unsigned i = 0; i < ARRAY_LEN(racers); i++)
         pthread_join(racers[i].thread, NULL);
+    unsigned most = 0; /* one of them may never have had its turn */
     for (unsigned i = 0; i < ARRAY_LEN(racers); i++)
-        assert_int_equal(racers[i].most_seen, 1);
+        most = MAX(most, racers[i].most_seen);
+    assert_int_equal(most, 1);
     assert_int_equal(atomic_load(&racers[0].balancer.set->slots[0].target->in_flight), 0);
     assert_int_equal(atomic_load(&racers[0].balancer.set->slots[1].target->in_flight), 0);
     for (unsigned i = 0; i < ARRAY_LEN(racers); i++)
