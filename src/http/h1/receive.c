@@ -329,6 +329,12 @@ static bool turn_is_over(struct h1_conn *conn, struct h1_stream *s)
     return true;
 }
 
+/* What is kept then is not waiting for room: it is the beginning of a trailer section, and the peer owes the rest. */
+static bool in_trailers(const struct h1_body *body)
+{
+    return body->kind == KIND_CHUNKED && body->chunks.state == CHUNK_TRAILERS;
+}
+
 /* 1: there may be more; 0: later; -ERR_x. */
 static int read_step(struct h1_conn *conn, struct h1_stream *s)
 {
@@ -338,7 +344,7 @@ static int read_step(struct h1_conn *conn, struct h1_stream *s)
         kept_consume(conn, bytes.len - rest.len);
         if (err || s->body.done)
             return err;
-        if (conn->kept && (s->body.kind != KIND_CHUNKED || s->body.chunks.state != CHUNK_TRAILERS))
+        if (conn->kept && !in_trailers(&s->body))
             return 0; /* no room */
     }
     if (room_for(s) == 0 || !conn_can(conn, IO_READABLE) || turn_is_over(conn, s))
@@ -353,8 +359,9 @@ void stream_await_body(struct h1_stream *s, bool progress)
     struct h1_conn *conn = s->conn;
     uint32_t idle_ms = conn->limits->body_idle_ms;
     bool owed = !s->body.done && s->body.kind != KIND_TUNNEL && !s->awaits_head && !s->expects && idle_ms > 0;
+    bool full = room_for(s) == 0 || (conn->kept && !in_trailers(&s->body));
 
-    if (!owed || room_for(s) == 0 || conn->kept)
+    if (!owed || full)
         s->body_due_ms = 0;
     else if (progress || s->body_due_ms == 0)
         s->body_due_ms = conn_loop(conn)->now_ms + idle_ms;

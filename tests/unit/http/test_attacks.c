@@ -117,6 +117,35 @@ static void a_connection_on_which_a_body_may_stand_unread_serves_no_one_else(voi
     assert_false(is_kept_after("OPTIONS", false));
 }
 
+static void a_clients_trailers_cannot_take_for_ever(void **state)
+{
+    world_serve();
+    raw_send("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nX-A: b");
+    for (int i = 0; i < 5; i++) { /* nor byte by byte */
+        world_skip_ms(11000);
+        assert_int_equal(w.stream->in.end, PIPE_OPEN);
+        raw_send("c");
+    }
+    world_skip_ms(6000);
+    assert_int_equal(w.stream->in.end, PIPE_CUT);
+    assert_int_equal(w.stream->in.err, ERR_BODY_TIMEOUT);
+}
+
+static void a_services_trailers_cannot_take_for_ever(void **state)
+{
+    world_connect();
+    world_open();
+    assert_int_equal(stream_send_head(w.stream, request("GET", "/", BODY_NONE), true), 0);
+    settle();
+    raw_send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nX-A: b");
+    world_skip_ms(59000);
+    assert_int_equal(w.told.resets, 0);
+    world_skip_ms(2000);
+    assert_int_equal(w.told.resets, 1);
+    assert_int_equal(w.stream->err, ERR_RESPONSE_BODY_TIMEOUT);
+    assert_int_equal(w.stream->in.end, PIPE_CUT);
+}
+
 #define WORLD_TEST(f) cmocka_unit_test_setup_teardown(f, world_set_up, world_tear_down)
 
 int main(void)
@@ -125,6 +154,8 @@ int main(void)
         WORLD_TEST(a_request_that_is_given_back_at_once_is_not_touched_again),
         WORLD_TEST(a_service_can_only_switch_to_what_was_asked_for),
         WORLD_TEST(a_connection_on_which_a_body_may_stand_unread_serves_no_one_else),
+        WORLD_TEST(a_clients_trailers_cannot_take_for_ever),
+        WORLD_TEST(a_services_trailers_cannot_take_for_ever),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
