@@ -347,6 +347,48 @@ def test_an_endless_trailer_section_is_cut_off(gateway, origin):
         assert wire.response().status == 431
 
 
+@pytest.mark.parametrize("rest", [b"", b"5", b"5;a", b"5\r\nab", b"5\r\nabcde", b"0\r\n", b"0\r\nX-A: b", b"0\r\nX-A: b\r\n\r"])
+def test_a_body_that_stalls_anywhere_is_given_up(gateway, origin, rest):
+    # in its trailers no one waited for it, for ever
+    service = origin()
+    gw = gateway(to=service, timeouts={"request_body_idle": "300ms"})
+    with gw.connect() as wire:
+        wire.send(f"POST / {HEAD}Transfer-Encoding: chunked\r\n\r\n".encode(), rest)
+        assert wire.response().status == 408
+        assert wire.is_closed()
+
+
+def test_a_service_that_says_nothing_to_an_expectation_is_given_up(gateway, origin):
+    # the client waits for it, and it for the client: two sockets held for the price of one head
+    held = threading.Event()
+
+    def on_connect(wire):
+        wire.some()
+        held.wait(20)
+
+    gw = gateway(to=origin(on_connect=on_connect), upstream_settings={"timeouts": {"response": "300ms"}}, timeouts={"request_body_idle": "300ms"})
+    with gw.connect() as wire:
+        wire.send(f"POST / {HEAD}Content-Length: 5\r\nExpect: 100-continue\r\n\r\n")
+        assert wire.response().status == 504
+    held.set()
+
+
+@pytest.mark.parametrize("first", ["100 from the service", "the client does not wait"])
+def test_a_client_that_was_told_to_go_on_has_its_own_time(gateway, origin, first):
+    def script(call):
+        if first == "100 from the service":
+            call.raw("HTTP/1.1 100 Continue\r\n\r\n")
+        call.answer(200, call.read_body())
+
+    gw = gateway(to=origin(script=script), upstream_settings={"timeouts": {"response": "300ms"}}, timeouts={"request_body_idle": "2s"})
+    with gw.connect() as wire:
+        wire.send(f"POST / {HEAD}Content-Length: 5\r\nExpect: 100-continue\r\n\r\n", b"a" if first == "the client does not wait" else b"")
+        time.sleep(0.6)  # longer than the service may take to answer
+        wire.send(b"bcdef" if first == "100 from the service" else b"bcde")
+        response = wire.response()
+        assert response.status == 200 and len(response.body) == 5
+
+
 def test_a_regular_expression_that_explodes_is_stopped(gateway):
     gw = gateway(routes=[{"match": {"regex": "/(a+)+b"}, "respond": 200}, {"respond": 204}])
     with gw.connect() as wire:

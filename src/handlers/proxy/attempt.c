@@ -108,6 +108,8 @@ static void attempt_send(struct proxying *p)
         p->body_end_taken = true;
         request_await_response(p);
     } else {
+        if (p->head.expect_continue) /* the client waits for the service's word before it goes on */
+            request_await_response(p);
         request_send(p);
     }
 }

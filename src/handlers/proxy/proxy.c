@@ -120,8 +120,11 @@ static void proxy_on_response_room(struct exchange *x, void *state)
 
 static void pass_interims(struct proxying *p)
 {
-    for (struct interim *i = p->interims; i && !p->x->handler_over; i = i->next)
+    for (struct interim *i = p->interims; i && !p->x->handler_over; i = i->next) {
         exchange_interim(p->x, i->head);
+        if (i->head->status == 100) /* now the client is waited for */
+            p->response_deadline_ms = 0;
+    }
     p->interims = NULL;
     p->interims_end = &p->interims;
 }

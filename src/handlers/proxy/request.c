@@ -124,6 +124,7 @@ void request_send(struct proxying *p)
     /* What the codec leaves in the pipe would be copied a second time: only what is sent whole is replayed. */
     if (!keep_for_replay(p, body))
         return;
+    p->response_deadline_ms = 0; /* of a client that was waited for and comes at last */
     enum sent sent = stream_send_body(p->try.stream, body);
     if (sent == BLOCKED && body->bytes > 0 && p->replayable)
         give_up_replay(p);
