@@ -64,6 +64,13 @@ static int judge_framing(struct arena *arena, enum method request_method, const 
     return 0;
 }
 
+/* A 204 has no content, but what announces some may be followed by it: never by the next answer. (With HEAD and 304
+ * both fields say what GET would bring.) */
+static bool announces_body(unsigned status, const struct h1_facts *facts)
+{
+    return status == 204 && (h1_saw(facts, FIELD_TRANSFER_ENCODING) || facts->content_length > 0);
+}
+
 static int judge_fields(struct arena *arena, enum method request_method, const struct h1_facts *facts,
                         struct h1_head *head)
 {
@@ -77,7 +84,7 @@ static int judge_fields(struct arena *arena, enum method request_method, const s
     head->wants_upgrade = message->status == 101;
     head->keep_alive = !facts->close && (message->version == HTTP_1_1 || facts->keep_alive);
     int err = judge_framing(arena, request_method, facts, head);
-    if (head->until_close)
+    if (head->until_close || announces_body(message->status, facts))
         head->keep_alive = false;
     return err;
 }
