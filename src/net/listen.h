@@ -14,5 +14,6 @@ struct listen_options {
     bool reuse_port; /* one socket a worker */
     int unix_mode;   /* permissions of a unix socket, 0 for the default */
 };
-/* Opens, binds, listens. A stale unix socket (nobody answers) is replaced. On failure -ERR_SYSTEM, and errno. */
+/* Opens, binds, listens; TCP_NODELAY is set for what will be accepted. A stale unix socket (nobody answers) is
+ * replaced. On failure -ERR_SYSTEM, and errno. */
 MUST_USE int listen_open(const struct address *address, const struct listen_options *options, int *ret_fd);

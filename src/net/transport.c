@@ -103,11 +103,9 @@ static int transport_abandon(struct transport *t, int err)
     return err;
 }
 
-int transport_accept(struct transport *t, struct loop *loop, int fd, bool is_unix, void (*on_ready)(struct io *))
+int transport_accept(struct transport *t, struct loop *loop, int fd, void (*on_ready)(struct io *))
 {
     transport_init(t, loop, fd, on_ready);
-    if (!is_unix)
-        tcp_set_nodelay(fd);
     if (loop_watch(loop, &t->io, IO_EDGE) < 0)
         return transport_abandon(t, -ERR_SYSTEM);
     t->io.ready = IO_WRITABLE; /* a fresh socket is; the kernel's word may come after the first answer is ready */

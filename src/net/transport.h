@@ -41,9 +41,8 @@ struct transport {
 
 extern const struct transport_ops transport_tcp;
 
-/* Takes an accepted, non-blocking descriptor: sets TCP_NODELAY, watches it. On failure the descriptor is closed. */
-MUST_USE int transport_accept(struct transport *t, struct loop *loop, int fd, bool is_unix,
-                              void (*on_ready)(struct io *));
+/* Takes an accepted, non-blocking descriptor and watches it. On failure the descriptor is closed. */
+MUST_USE int transport_accept(struct transport *t, struct loop *loop, int fd, void (*on_ready)(struct io *));
 /* Starts connecting. on_ready comes when it is done: then ask transport_connected. -ERR_CONNECT_*, -ERR_OVERLOADED (out
  * of descriptors, ports or buffers), -ERR_SYSTEM at once. `source` (may be NULL) is bound before. */
 MUST_USE int transport_connect(struct transport *t, struct loop *loop, const struct address *to,

@@ -118,7 +118,7 @@ static void accept_ready(struct io *io)
     }
     echoes++;
     task_init(&echo->reclaim, echo_free);
-    if (transport_accept(&echo->transport, &loop, fd, false, echo_ready) < 0)
+    if (transport_accept(&echo->transport, &loop, fd, echo_ready) < 0)
         loop_defer(&loop, &echo->reclaim, PHASE_RECLAIM);
 }
 
@@ -491,7 +491,7 @@ static void a_kernel_pipe_runs_out_of_slots_before_it_runs_out_of_bytes(void **s
     sim_run(&loop, NULL, NULL, 10);
     accepted = sys->accept(fd, NULL, NULL);
     assert_true(accepted >= 0);
-    assert_int_equal(transport_accept(&transport, &loop, accepted, false, note_nothing), 0);
+    assert_int_equal(transport_accept(&transport, &loop, accepted, note_nothing), 0);
     pipe_init(&pipe, &memory, PIPE_ROOM_DEFAULT);
     assert_true(pipe_splice_begin(&pipe));
     assert_int_equal(transport_splice_in(&transport, &pipe, 100), 16);

@@ -234,7 +234,7 @@ static void take_final(struct h1_conn *conn, struct h1_stream *s, const struct h
     s->base.keep_alive = s->base.keep_alive && head->keep_alive;
     s->awaits_head = false;
     s->last = s->last || !s->base.end_sent || s->out.bytes > 0;
-    body_init(&s->body, head, message);
+    conn_begin_body(conn, head);
     if (message->status == 101 || connected)
         stream_become_tunnel(s);
     bool has_body = !s->body.done;

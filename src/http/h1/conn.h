@@ -22,8 +22,10 @@
 
 enum {
     H1_MAGIC = 0x6831,
-    READ_BYTES = 16384, /* asked for where a head may begin: most messages are in one piece, and a large body is left to
-                           be spliced */
+    READ_BYTES = 16384,      /* asked for where a head may begin: most messages are in one piece */
+    HEAD_BYTES = 2048,       /* the same behind a large body, which mostly comes before another one: that is left to be
+                                spliced,       or read where it stays */
+    LARGE_BYTES = 24576,     /* a body from which on that is better, as measured */
     TURN_BYTES_MAX = 262144, /* read of one body in one turn, so that others get theirs */
     OUT_MAX = 65536,         /* queued for sending; more is BLOCKED */
     OUT_LOW = OUT_MAX / 2,   /* on_room when no more than this is left */
@@ -124,6 +126,7 @@ struct h1_conn {
     uint16_t is_client : 1;
     uint16_t fin : 1;      /* the peer's end was read */
     uint16_t draining : 1; /* no request after the next answer */
+    uint16_t large : 1;    /* the last body that came in was */
 };
 
 /* What an idle connection costs, with its transport: 232 bytes are 240 of the heap, under half of what nginx takes. */
@@ -181,9 +184,9 @@ enum h1_next { NEXT_WAIT, NEXT_HEAD, NEXT_END, NEXT_LOST, NEXT_TOO_LARGE, NEXT_M
 /* Reads until a head is complete: *ret_bytes begins with its *ret_len bytes and stands in the scratch buffer, or is
  * kept_bytes. */
 enum h1_next conn_next_head(struct h1_conn *conn, struct slice *ret_bytes, size_t *ret_len);
-/* More bytes: behind the kept ones, or into the scratch buffer when none are kept. NEXT_HEAD, _WAIT, _END, _LOST or
- * _MEMORY. */
-enum h1_next conn_read_bytes(struct h1_conn *conn, struct slice *ret_bytes);
+/* More bytes: behind the kept ones, or up to `max` (of READ_BYTES) into the scratch buffer when none are kept.
+ * NEXT_HEAD, _WAIT, _END, _LOST or _MEMORY. */
+enum h1_next conn_read_bytes(struct h1_conn *conn, size_t max, struct slice *ret_bytes);
 /* What stands behind the head given by conn_next_head: goes to the body as far as it finds room, the rest is kept. 0 or
  * -ERR_x (of the body, or memory). */
 MUST_USE int conn_took_head(struct h1_conn *conn, struct slice bytes, size_t head_len);
@@ -196,7 +199,8 @@ int conn_read_drain(struct h1_conn *conn, struct h1_body *body, uint64_t *left);
 void stream_await_body(struct h1_stream *s, bool progress);
 /* Reading may go on: from the run queue, later in this turn. */
 void conn_read_later(struct h1_conn *conn);
-void body_init(struct h1_body *body, const struct h1_head *head, const struct message *message);
+/* The body behind a head is the stream's. */
+void conn_begin_body(struct h1_conn *conn, const struct h1_head *head);
 
 /* ---- send.c ---- */
 

@@ -41,10 +41,10 @@ static enum h1_next no_bytes(struct h1_conn *conn, ssize_t got)
     return got == -EAGAIN ? NEXT_WAIT : NEXT_LOST;
 }
 
-enum h1_next conn_read_bytes(struct h1_conn *conn, struct slice *ret_bytes)
+enum h1_next conn_read_bytes(struct h1_conn *conn, size_t max, struct slice *ret_bytes)
 {
     char *at = conn_memory(conn)->scratch;
-    size_t len = READ_BYTES;
+    size_t len = max;
 
     if (conn->kept && kept_room(conn, &at, &len) < 0)
         return NEXT_MEMORY;
@@ -83,7 +83,7 @@ enum h1_next conn_next_head(struct h1_conn *conn, struct slice *ret_bytes, size_
         }
         if (!conn_can(conn, IO_READABLE))
             return NEXT_WAIT;
-        enum h1_next next = conn_read_bytes(conn, &bytes);
+        enum h1_next next = conn_read_bytes(conn, conn->large ? HEAD_BYTES : READ_BYTES, &bytes);
         if (next != NEXT_HEAD)
             return next;
     }
@@ -91,19 +91,23 @@ enum h1_next conn_next_head(struct h1_conn *conn, struct slice *ret_bytes, size_
 
 /* ---- bodies ---- */
 
-void body_init(struct h1_body *body, const struct h1_head *head, const struct message *message)
+void conn_begin_body(struct h1_conn *conn, const struct h1_head *head)
 {
+    struct h1_body *body = &conn->stream->body;
+    int64_t length = head->message->body_length;
+
     *body = (struct h1_body){ .kind = KIND_NONE };
     if (head->chunked) {
         body->kind = KIND_CHUNKED;
     } else if (head->until_close) {
         body->kind = KIND_CLOSE;
-    } else if (message->body_length > 0) {
+    } else if (length > 0) {
         body->kind = KIND_LENGTH;
-        body->left = (uint64_t)message->body_length;
+        body->left = (uint64_t)length;
     } else {
         body->done = true;
     }
+    conn->large = length >= LARGE_BYTES;
 }
 
 static void finish_body(struct h1_body *body, struct h1_stream *s, struct fields *trailers)
@@ -433,7 +437,7 @@ int conn_read_drain(struct h1_conn *conn, struct h1_body *body, uint64_t *left)
             loop_again(conn_loop(conn), &conn->transport.io);
             return 0;
         }
-        enum h1_next next = conn_read_bytes(conn, &bytes);
+        enum h1_next next = conn_read_bytes(conn, READ_BYTES, &bytes);
         if (next == NEXT_WAIT)
             return 0;
         if (next != NEXT_HEAD)

@@ -79,6 +79,12 @@ static void send_failed(struct h1_conn *conn, enum err err)
         server_failed(conn, err);
 }
 
+/* Its last bytes wait in the kernel for the connection's end, which follows in this turn: one packet carries both. */
+static bool ends_connection(const struct h1_conn *conn, const struct h1_stream *s)
+{
+    return !conn->is_client && s->base.end_sent && !s->base.keep_alive && !s->base.tunnel;
+}
+
 void conn_flush(struct h1_conn *conn)
 {
     struct h1_stream *s = conn->stream;
@@ -86,7 +92,7 @@ void conn_flush(struct h1_conn *conn)
     if (s == NULL || conn->state != H1_OPEN)
         return;
     bool sends = s->cut_out || !s->base.sent_cut;
-    if (sends && !s->fault && send_out(conn, s, false) < 0)
+    if (sends && !s->fault && send_out(conn, s, ends_connection(conn, s)) < 0)
         s->fault = conn->is_client ? ERR_UPSTREAM_RESET : ERR_CLIENT_RESET;
     if (!s->base.unsent && !s->written_told) {
         s->written_told = true;

@@ -34,7 +34,7 @@ struct h1_conn *h1_serve(struct loop *loop, int fd, const struct address *peer, 
     conn->server.host = host;
     conn->server.peer = *peer;
     conn->server.local = local;
-    if (transport_accept(&conn->transport, loop, fd, local->family == AF_UNIX, server_on_ready) < 0) {
+    if (transport_accept(&conn->transport, loop, fd, server_on_ready) < 0) {
         conn_free(conn);
         return NULL;
     }
@@ -51,11 +51,11 @@ static void begin_lingering(struct h1_conn *conn)
     uint32_t linger_ms = conn->limits->linger_ms;
 
     kept_drop(conn);
+    conn->transport.ops->shutdown(&conn->transport);
     if (linger_ms == 0 || conn->fin) {
         conn_close(conn, false);
         return;
     }
-    conn->transport.ops->shutdown(&conn->transport);
     conn->state = H1_LINGERING;
     conn_wait_for(conn, WAIT_LINGER, linger_ms);
     conn_rearm(conn);
@@ -83,10 +83,12 @@ static void linger(struct h1_conn *conn)
 /* Nothing more is served. `unread`: bytes of the client are known to be on their way. */
 static void finish(struct h1_conn *conn, bool unread)
 {
-    if (unread || conn->kept || conn_can(conn, IO_READABLE))
+    if (unread || conn->kept || conn_can(conn, IO_READABLE)) {
         begin_lingering(conn);
-    else
-        conn_close(conn, false);
+        return;
+    }
+    conn->transport.ops->shutdown(&conn->transport); /* what was sent last goes now, even if something has come */
+    conn_close(conn, false);
 }
 
 void server_failed(struct h1_conn *conn, enum err err)
@@ -206,7 +208,7 @@ static void begin_request(struct h1_conn *conn, struct h1_stream *s, const struc
     s->method = message->method;
     s->asked_upgrade = head->wants_upgrade;
     s->expects = message->expect_continue;
-    body_init(&s->body, head, message);
+    conn_begin_body(conn, head);
     bool has_body = !s->body.done;
     if (!has_body)
         pipe_finish(&s->base.in, NULL);
@@ -292,7 +294,7 @@ static void look_behind_request(struct h1_conn *conn)
     if (!conn_can(conn, IO_HANGUP) || !conn_can(conn, IO_READABLE) || kept_bytes(conn).len >= READ_BYTES)
         return;
     bool was_kept = conn->kept != NULL;
-    switch (conn_read_bytes(conn, &bytes)) {
+    switch (conn_read_bytes(conn, READ_BYTES, &bytes)) {
     case NEXT_HEAD:
         if (was_kept || kept_store(conn, bytes) == 0)
             return;

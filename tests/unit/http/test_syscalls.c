@@ -40,10 +40,52 @@ static void serving_a_request_takes_one_read_and_one_write(void **state)
         exchange_once();
     assert_int_equal(calls.recvs, 10);
     assert_int_equal(calls.sends, 10);
+    assert_int_equal(calls.held_sends, 0);
     assert_int_equal(calls.poll_ctls, 0);
     assert_int_equal(calls.setsockopts, 0);
     assert_true(calls.allocs <= ALLOCS);
     assert_int_equal(calls.splices, 0);
+}
+
+static void the_last_answer_waits_for_the_end_of_its_connection(void **state)
+{
+    world_serve();
+    raw_send("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    calls = (struct calls){ 0 };
+    reply(200, "hello");
+    assert_int_equal(calls.sends, 1);
+    assert_int_equal(calls.held_sends, 1);
+    release_stream();
+    raw_expect_part("hello");
+    raw_expect_end();
+}
+
+/* One segment on loopback. How many reads it takes. */
+static unsigned post_in_one_piece(size_t body_len)
+{
+    static char message[40000];
+    int head_len =
+        snprintf(message, sizeof(message), "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %zu\r\n\r\n", body_len);
+
+    memset(message + head_len, 'b', body_len);
+    calls = (struct calls){ 0 };
+    raw_send_bytes(message, (size_t)head_len + body_len);
+    assert_int_equal(w.stream->in.end, PIPE_ENDED);
+    assert_int_equal(w.stream->in.bytes, body_len);
+    pipe_consume(&w.stream->in, w.stream->in.bytes);
+    unsigned recvs = calls.recvs;
+    reply(204, "");
+    release_stream();
+    return recvs;
+}
+
+static void behind_a_large_body_little_is_read_with_the_head(void **state)
+{
+    world_serve();
+    assert_int_equal(post_in_one_piece(30000), 2);
+    assert_int_equal(post_in_one_piece(30000), 3); /* the first has the head and little else */
+    assert_int_equal(post_in_one_piece(1000), 1);
+    assert_int_equal(post_in_one_piece(10000), 1);
 }
 
 static void request_once(void)
@@ -115,6 +157,8 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, world_set_up, world_tear_down)
     const struct CMUnitTest tests[] = {
         TEST(serving_a_request_takes_one_read_and_one_write),
+        TEST(the_last_answer_waits_for_the_end_of_its_connection),
+        TEST(behind_a_large_body_little_is_read_with_the_head),
         TEST(asking_a_service_takes_one_write_and_one_read),
         TEST(an_idle_connection_holds_no_buffer),
         TEST(a_long_body_is_read_without_asking_for_more),

@@ -28,12 +28,14 @@ static ssize_t counted_recv(int fd, void *buf, size_t len, int flags)
 static ssize_t counted_send(int fd, const void *buf, size_t len, int flags)
 {
     calls.sends++;
+    calls.held_sends += (flags & MSG_MORE) != 0;
     return sys_posix.send(fd, buf, len, flags);
 }
 
 static ssize_t counted_sendmsg(int fd, const struct msghdr *msg, int flags)
 {
     calls.sends++;
+    calls.held_sends += (flags & MSG_MORE) != 0;
     return sys_posix.sendmsg(fd, msg, flags);
 }
 

@@ -50,7 +50,7 @@ void world_skip_ms(uint64_t ms);   /* the clock jumps, timers fire */
 
 /* System calls since the last reset. */
 struct calls {
-    unsigned recvs, sends, splices, poll_ctls, allocs, setsockopts, clocks;
+    unsigned recvs, sends, held_sends /* more was said to follow */, splices, poll_ctls, allocs, setsockopts, clocks;
 };
 extern struct calls calls;
 

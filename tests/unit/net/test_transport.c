@@ -171,7 +171,7 @@ static void accepted_sockets_do_not_delay(void **state)
     int peer = connected_pair(&client), value = 0;
     socklen_t len = sizeof(value);
 
-    assert_int_equal(transport_accept(&server, &loop, peer, false, on_ready), 0);
+    assert_int_equal(transport_accept(&server, &loop, peer, on_ready), 0);
     assert_true(server.io.ready & IO_WRITABLE);
     assert_int_equal(getsockopt(server.io.fd, IPPROTO_TCP, TCP_NODELAY, &value, &len), 0);
     assert_int_not_equal(value, 0);
