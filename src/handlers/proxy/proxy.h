@@ -20,6 +20,7 @@
 
 enum {
     REPLAY_BYTES_MAX = 65536, /* of a request body that a further try may need */
+    COPIED_BYTES_MAX = 16384, /* of one that is worth copying although it cannot be sent twice once it has gone */
     STALE_TRIES_MAX = 2,      /* reused connections that the service had closed, before we insist on a fresh one */
 };
 

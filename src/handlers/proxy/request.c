@@ -13,7 +13,9 @@ void request_init(struct proxying *p)
     struct memory *memory = &p->x->worker->memory;
     pipe_init(&p->replay, memory, REPLAY_BYTES_MAX);
     pipe_init(&p->feed, memory, UINT32_MAX);
-    p->replayable = p->x->request->body_length <= REPLAY_BYTES_MAX;
+    /* What may not be sent twice could be sent again only while nothing of it has gone: a large body rather waits. */
+    bool repeats = method_is_idempotent(p->x->request->method);
+    p->replayable = p->x->request->body_length <= (repeats ? REPLAY_BYTES_MAX : COPIED_BYTES_MAX);
 }
 
 void request_done(struct proxying *p)
@@ -122,8 +124,10 @@ void request_send(struct proxying *p)
     if (before == 0 && body->end == PIPE_OPEN)
         return;
     /* What the codec leaves in the pipe would be copied a second time: only what is sent whole is replayed. */
-    if (!keep_for_replay(p, body))
+    if (!keep_for_replay(p, body)) {
+        p->try.stream->body_waits = true;
         return;
+    }
     p->response_deadline_ms = 0; /* of a client that was waited for and comes at last */
     enum sent sent = stream_send_body(p->try.stream, body);
     if (sent == BLOCKED && body->bytes > 0 && p->replayable)

@@ -41,7 +41,7 @@ static int send_out(struct h1_conn *conn, struct h1_stream *s, bool more)
 static void await_taking(struct h1_stream *s)
 {
     struct h1_conn *conn = s->conn;
-    uint32_t idle_ms = conn->limits->send_idle_ms;
+    uint32_t idle_ms = conn_limits(conn)->send_idle_ms;
 
     if ((s->out.bytes == 0 && !s->want_room) || conn_can(conn, IO_WRITABLE) || idle_ms == 0)
         s->send_due_ms = 0;
@@ -79,10 +79,13 @@ static void send_failed(struct h1_conn *conn, enum err err)
         server_failed(conn, err);
 }
 
-/* Its last bytes wait in the kernel for the connection's end, which follows in this turn: one packet carries both. */
-static bool ends_connection(const struct h1_conn *conn, const struct h1_stream *s)
+/* A connection's last bytes wait in the kernel for its end, and a head for the body that was held back until it had
+ * gone: they follow in this turn, and one packet carries both. */
+static bool more_follows(const struct h1_conn *conn, const struct h1_stream *s)
 {
-    return !conn->is_client && s->base.end_sent && !s->base.keep_alive && !s->base.tunnel;
+    if (conn->is_client)
+        return s->base.unsent && s->base.body_waits;
+    return s->base.end_sent && !s->keep_alive && !s->base.tunnel;
 }
 
 void conn_flush(struct h1_conn *conn)
@@ -92,7 +95,7 @@ void conn_flush(struct h1_conn *conn)
     if (s == NULL || conn->state != H1_OPEN)
         return;
     bool sends = s->cut_out || !s->base.sent_cut;
-    if (sends && !s->fault && send_out(conn, s, ends_connection(conn, s)) < 0)
+    if (sends && !s->fault && send_out(conn, s, more_follows(conn, s)) < 0)
         s->fault = conn->is_client ? ERR_UPSTREAM_RESET : ERR_CLIENT_RESET;
     if (!s->base.unsent && !s->written_told) {
         s->written_told = true;
@@ -131,7 +134,7 @@ void stream_become_tunnel(struct h1_stream *s)
     s->base.in.trailers = NULL;
     s->base.end_sent = false;
     s->base.tunnel = true;
-    s->base.keep_alive = false;
+    s->keep_alive = false;
     s->sent_told = false;
 }
 
@@ -151,7 +154,7 @@ static void cut_message(struct h1_stream *s, enum err err)
 {
     s->cut_err = (uint8_t)err;
     s->base.sent_cut = true;
-    s->base.keep_alive = false;
+    s->keep_alive = false;
     s->cut_out = true;
     conn_flush_later(s->conn);
 }
@@ -242,7 +245,7 @@ enum sent h1_send_body(struct stream *stream, struct pipe *pipe)
         return swallow(s, pipe);
     }
     uint32_t room = s->out.bytes < OUT_MAX ? OUT_MAX - s->out.bytes : 0;
-    ptrdiff_t queued = queue_bytes(s, pipe, MAX(room, (uint32_t)QUEUE_MIN));
+    ptrdiff_t queued = queue_bytes(s, pipe, room + QUEUE_MIN);
     if (queued < 0) {
         s->fault = ERR_MEMORY;
         cut_message(s, ERR_MEMORY);
