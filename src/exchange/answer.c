@@ -96,8 +96,7 @@ void exchange_fail(struct exchange *x, enum err err, struct slice detail)
         return;
     }
     if (err_info(err)->side == SIDE_CLIENT && (status == 400 || status == 413))
-        x->down->keep_alive =
-            false; /* what follows on this connection cannot be trusted to be a request, or is not worth reading */
+        x->down->untrusted = true; /* what follows may be no request, or is not worth reading */
     enum reply_form form = reply_choose(x->request);
     struct slice body = reply_body(x->arena, form, err, status, detail, x->record.request_id);
     struct slice type = form == REPLY_TEXT ? SLICE("text/plain; charset=utf-8") : SLICE("application/problem+json");

@@ -27,6 +27,8 @@
 struct stream;
 struct arena;
 struct address;
+struct conn_facts;
+struct transport_layer;
 
 enum sent {
     SENT,    /* all that was in the pipe, and its end if it has ended */
@@ -81,19 +83,23 @@ struct stream {
     struct pipe in;
     const struct address *peer;  /* the address at the other end of the connection */
     const struct address *local; /* ours; server role */
+    struct conn_facts *facts; /* of the connection; NULL when it is a plain one. Held by the stream until its release */
     struct task
         reclaim; /* the user's, server role: to free the arena when the turn in which it released the stream ends */
     uint64_t bytes_in, bytes_out; /* on the wire, heads and framing included, as far as the codec can tell */
     uint8_t err;                  /* enum err, with on_reset */
-    bool reused;                  /* client role: the connection had served before */
+    bool reused;                  /* client role: the connection had been opened for another stream */
     bool unsent;                  /* client role: nothing of the request has reached the kernel yet */
     bool head_sent;
     bool end_sent; /* our half is complete */
     bool sent_cut; /* our half broke: nothing more can be sent */
     bool tunnel;
     bool splices;      /* what it sends may come from a kernel pipe */
+    bool body_waits;   /* set by the user, client role: bytes of the body will follow on_written at once */
     bool splice_in_ok; /* set by the user: no one reads this body's bytes, so they may stay in the kernel */
-    bool keep_alive;   /* server role: may be cleared by the user to have the connection closed after this response */
+    bool last;         /* set by the user, server role: the connection is to end once its streams are out */
+    bool untrusted;    /* set by the user, server role: where messages share one byte stream, what follows this one is
+                          not to be taken for a request */
     bool secure;       /* TLS */
 };
 
@@ -114,14 +120,21 @@ static inline void stream_reset(struct stream *s, enum err err)
     s->ops->reset(s, err);
 }
 
-/* What a server-role codec asks of the room above it. One host a listener and worker. */
+/* What a server-role codec asks of the room above it. One host a listener and worker; it outlives its connections, and
+ * what it points to may change while they are open. */
 struct stream_host {
+    const struct http_limits *limits;
+    const struct address *local;         /* the listener's */
+    const struct transport_layer *layer; /* TLS; NULL: plain */
+    struct link conns;                   /* struct http_conn; the codecs put them in and take them out */
     /* A request head is complete, or so broken that it is answered locally: then err is not ERR_NONE and the head holds
      * what was understood (method OTHER and empty slices at worst). The receiver sets stream->events and user; the
      * arena is the receiver's from here. */
     void (*on_request)(struct stream_host *host, struct stream *stream, enum err err);
     /* A connection ended (all its streams have been released before). */
     void (*on_connection_end)(struct stream_host *host);
+    /* A stream, or a connection, was refused before there was a request to answer: to be counted. May be NULL. */
+    void (*on_dropped)(struct stream_host *host, enum err err);
     bool draining; /* no new requests: answers carry Connection: close / GOAWAY */
 };
 

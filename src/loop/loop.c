@@ -104,19 +104,20 @@ void io_init(struct io *io, int fd, void (*on_ready)(struct io *io))
     *io = (struct io){ .on_ready = on_ready, .fd = fd, .mode = IO_UNWATCHED };
 }
 
+static const uint32_t loop_interest[] = {
+    [IO_EDGE] = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+    [IO_LEVEL_READ] = EPOLLIN,
+    [IO_LEVEL_WRITE] = EPOLLOUT,
+    [IO_LEVEL_BOTH] = EPOLLIN | EPOLLOUT,
+};
+
 int loop_watch(struct loop *loop, struct io *io, enum io_mode mode)
 {
-    static const uint32_t interest[] = {
-        [IO_EDGE] = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
-        [IO_LEVEL_READ] = EPOLLIN,
-        [IO_LEVEL_WRITE] = EPOLLOUT,
-        [IO_LEVEL_BOTH] = EPOLLIN | EPOLLOUT,
-    };
     struct epoll_event event = { .data.ptr = io };
     bool known = io->mode != IO_UNWATCHED;
 
     ENSURE(io->fd >= 0 && mode > IO_UNWATCHED && mode <= IO_LEVEL_BOTH);
-    event.events = interest[mode];
+    event.events = loop_interest[mode];
     if (sys->poll_ctl(loop->epfd, known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, io->fd, &event) < 0)
         return -ERR_SYSTEM;
     if (!known)
@@ -165,18 +166,40 @@ void loop_unwatch(struct loop *loop, struct io *io)
     loop_forget(loop, io);
 }
 
-void loop_close(struct loop *loop, struct io *io)
+/* It has no descriptor any more. */
+static void loop_bury(struct loop *loop, struct io *io)
 {
-    if (io->fd < 0)
-        return;
-    loop_forget(loop, io);
-    sys->close(io->fd);
     io->fd = -1;
     if (!io->again_queued)
         return;
     loop->again_dead++;
     if (!loop->in_turn)
         loop_sweep_again(loop);
+}
+
+void loop_close(struct loop *loop, struct io *io)
+{
+    if (io->fd < 0)
+        return;
+    loop_forget(loop, io);
+    sys->close(io->fd);
+    loop_bury(loop, io);
+}
+
+int loop_move(struct loop *loop, struct io *from, struct io *to, void (*on_ready)(struct io *io))
+{
+    struct epoll_event event = { .data.ptr = to };
+
+    ENSURE(from->fd >= 0 && from->mode != IO_UNWATCHED);
+    event.events = loop_interest[from->mode];
+    if (sys->poll_ctl(loop->epfd, EPOLL_CTL_MOD, from->fd, &event) < 0)
+        return -ERR_SYSTEM;
+    *to = (struct io){ .on_ready = on_ready, .fd = from->fd, .ready = from->ready, .mode = from->mode };
+    if (from->again_queued)
+        loop_again(loop, to);
+    from->mode = IO_UNWATCHED;
+    loop_bury(loop, from);
+    return 0;
 }
 
 void loop_again(struct loop *loop, struct io *io)

@@ -49,6 +49,9 @@ void loop_unwatch(struct loop *loop, struct io *io);
 /* Closes the descriptor, forgets pending events at once. The memory must live until the reclaim phase of this turn, and
  * must not be given to io_init again before. */
 void loop_close(struct loop *loop, struct io *io);
+/* The descriptor, its bits and its place in the poll go over to `to`, whose on_ready hears the next events; `from` is
+ * as after loop_close. -ERR_SYSTEM: nothing has moved. */
+MUST_USE int loop_move(struct loop *loop, struct io *from, struct io *to, void (*on_ready)(struct io *io));
 /* Calls io->on_ready in the next turn, whatever the kernel says. */
 void loop_again(struct loop *loop, struct io *io);
 

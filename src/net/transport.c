@@ -1,8 +1,8 @@
 /*
- * TCP and unix stream sockets as a transport.  All of it is about not asking the kernel twice: a short read means that
- * nothing is left, unless a hang-up was seen (its FIN made no second edge); a short write means that the socket is full
- * and that the kernel will tell when it is not. Splicing cannot tell so: a kernel pipe takes a bounded number of
- * buffers, whatever their size, so a short move says nothing.
+ * TCP and unix stream sockets as a transport, and what every layer over them begins and ends with.  All of it is about
+ * not asking the kernel twice: a short read means that nothing is left, unless a hang-up was seen (its FIN made no
+ * second edge); a short write means that the socket is full and that the kernel will tell when it is not. Splicing
+ * cannot tell so: a kernel pipe takes a bounded number of buffers, whatever their size, so a short move says nothing.
  */
 #include "net/transport.h"
 
@@ -13,6 +13,7 @@
 #include "base/assert.h"
 #include "base/pipe.h"
 #include "base/sys.h"
+#include "net/facts.h"
 
 static ssize_t tcp_recv(struct transport *t, void *buf, size_t len)
 {
@@ -66,10 +67,13 @@ static void tcp_shutdown(struct transport *t)
 static void tcp_close(struct transport *t)
 {
     loop_close(t->loop, &t->io);
+    facts_drop(t->facts);
+    t->facts = NULL;
 }
 
 const struct transport_ops transport_tcp = {
     .name = "tcp",
+    .establish = transport_connected,
     .recv = tcp_recv,
     .sendv = tcp_sendv,
     .shutdown = tcp_shutdown,
@@ -81,6 +85,7 @@ static void transport_init(struct transport *t, struct loop *loop, int fd, void 
 {
     t->ops = &transport_tcp;
     t->loop = loop;
+    t->facts = NULL;
     t->connecting = false;
     io_init(&t->io, fd, on_ready);
 }
@@ -97,7 +102,7 @@ static int transport_abandon(struct transport *t, int err)
 {
     int keep_errno = errno;
 
-    loop_close(t->loop, &t->io);
+    transport_close(t);
     t->connecting = false;
     errno = keep_errno;
     return err;
@@ -146,26 +151,61 @@ static int connect_bind(int fd, const struct address *source)
     return sys->bind(fd, (const struct sockaddr *)&at, len);
 }
 
-int transport_connect(struct transport *t, struct loop *loop, const struct address *to, const struct address *source,
-                      void (*on_ready)(struct io *))
+static int keep_prologue(struct transport *t, struct slice prologue)
+{
+    t->facts = facts_new(t->loop->memory);
+    return t->facts ? facts_keep(t->facts, prologue, &t->facts->prologue) : -ERR_MEMORY;
+}
+
+/* What is to go over the connection once it stands. */
+static int prepare(struct transport *t, const struct dial *dial)
+{
+    int err = dial->prologue.len > 0 ? keep_prologue(t, dial->prologue) : 0;
+
+    return err || !dial->layer ? err : dial->layer->begin(dial->layer, t);
+}
+
+int transport_connect(struct transport *t, struct loop *loop, const struct dial *dial, void (*on_ready)(struct io *))
 {
     struct sockaddr_storage at;
-    socklen_t len = address_to_sockaddr(to, &at);
-    int fd = sys->socket(to->family, SOCK_STREAM, 0);
+    socklen_t len = address_to_sockaddr(dial->to, &at);
+    int fd = sys->socket(dial->to->family, SOCK_STREAM, 0);
 
     transport_init(t, loop, fd, on_ready);
     if (fd < 0)
         return connect_error(errno);
-    if (to->family != AF_UNIX)
+    if (dial->to->family != AF_UNIX)
         tcp_set_nodelay(fd);
-    if (source && connect_bind(fd, source) < 0)
+    if (dial->source && connect_bind(fd, dial->source) < 0)
         return transport_abandon(t, -ERR_SYSTEM);
+    int err = prepare(t, dial);
+    if (err)
+        return transport_abandon(t, err);
     if (sys->connect(fd, (const struct sockaddr *)&at, len) < 0 && errno != EINPROGRESS && errno != EINTR)
         return transport_abandon(t, connect_error(errno));
     /* Only now: a socket that is not connecting yet would report a hang-up. */
     if (loop_watch(loop, &t->io, IO_EDGE) < 0)
         return transport_abandon(t, -ERR_SYSTEM);
     t->connecting = true;
+    return 0;
+}
+
+/* Some of it may have gone before. */
+static int send_prologue(struct transport *t, struct slice *prologue)
+{
+    while (prologue->len > 0) {
+        ssize_t sent = sys->send(t->io.fd, prologue->at, prologue->len, MSG_NOSIGNAL);
+        if (sent < 0 && errno == EINTR)
+            continue;
+        if (sent < 0 && errno == EAGAIN) {
+            t->io.ready &= (uint8_t)~IO_WRITABLE;
+            return 1;
+        }
+        if (sent < 0)
+            return -ERR_CONNECT_FAILED;
+        prologue->at += sent;
+        prologue->len -= (size_t)sent;
+    }
     return 0;
 }
 
@@ -182,7 +222,22 @@ int transport_connected(struct transport *t)
         return -ERR_SYSTEM;
     if (error)
         return connect_error(error);
-    t->connecting = false;
+    int rc = t->facts ? send_prologue(t, &t->facts->prologue) : 0;
+    t->connecting = rc > 0;
+    return rc;
+}
+
+int transport_move(struct transport *from, struct transport *to, void (*on_ready)(struct io *))
+{
+    int rc = loop_move(from->loop, &from->io, &to->io, on_ready);
+
+    if (rc < 0)
+        return rc;
+    to->ops = from->ops;
+    to->loop = from->loop;
+    to->facts = from->facts;
+    to->connecting = from->connecting;
+    from->facts = NULL;
     return 0;
 }
 

@@ -7,7 +7,7 @@
 #include "base/assert.h"
 #include "base/sys.h"
 #include "exchange/worker.h"
-#include "http/h1/h1.h"
+#include "http/serve.h"
 #include "observe/log.h"
 #include "serve/serving.h"
 
@@ -62,13 +62,10 @@ static void serve_connection(struct server *server, int fd, const struct sockadd
     server->worker->connection_count++;
     atomic_fetch_add_explicit(&server->shared->connections, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&server->shared->accepted, 1, memory_order_relaxed);
-    struct h1_conn *conn = h1_serve(&server->worker->loop, fd, &peer, &server->address, &server->host, &server->limits);
-    if (!conn) {
-        atomic_fetch_add_explicit(&server->shared->accept_errors, 1, memory_order_relaxed);
-        server_connection_ended(server);
+    if (http_serve(&server->worker->loop, fd, &peer, &server->host))
         return;
-    }
-    list_push_back(&server->conns, h1_link(conn));
+    atomic_fetch_add_explicit(&server->shared->accept_errors, 1, memory_order_relaxed);
+    server_connection_ended(server);
 }
 
 /* Returns false when there is nothing more to accept now. */

@@ -20,7 +20,7 @@ static enum err shed(struct server *server, struct stream *stream)
     unsigned pressure = memory_pressure(&server->worker->memory);
     if (pressure < SHED_KEEP_ALIVE)
         return ERR_NONE;
-    stream->keep_alive = false;
+    stream->last = true;
     if (pressure < SHED_REQUESTS)
         return ERR_NONE;
     atomic_fetch_add_explicit(&server->shared->refused, 1, memory_order_relaxed);

@@ -8,14 +8,14 @@
 #include "base/sys.h"
 #include "conf/conf.h"
 #include "exchange/worker.h"
-#include "http/h1/h1.h"
+#include "http/conn.h"
 #include "route/router.h"
 #include "serve/serving.h"
 
 static void free_server(struct task *task)
 {
     struct server *server = container_of(task, struct server, free_task);
-    ENSURE(server->connections == 0 && list_empty(&server->conns));
+    ENSURE(server->connections == 0 && list_empty(&server->host.conns));
     server->magic = 0;
     list_unlink(&server->link);
     router_drop(server->router);
@@ -63,8 +63,13 @@ int server_start(struct worker *worker, int fd, const struct address *address, s
     server->worker = worker;
     server->shared = shared;
     server->address = *address;
-    server->host = (struct stream_host){ .on_request = dispatch_request, .on_connection_end = on_connection_end };
-    list_init(&server->conns);
+    server->host = (struct stream_host){
+        .limits = &server->limits,
+        .local = &server->address,
+        .on_request = dispatch_request,
+        .on_connection_end = on_connection_end,
+    };
+    list_init(&server->host.conns);
     list_init(&server->link);
     timer_init(&server->pause_timer, accept_on_pause_over);
     task_init(&server->free_task, free_server);
@@ -89,6 +94,21 @@ void server_update(struct server *server, const struct server_settings *settings
     conf_free(old_conf);
 }
 
+/* The codec unlinks a connection that it closes, so the next one is looked up first. */
+static void for_each_connection(struct server *server, void (*act)(struct http_conn *conn))
+{
+    struct link *next;
+    for (struct link *link = server->host.conns.next; link != &server->host.conns; link = next) {
+        next = link->next;
+        act(http_conn_of(link));
+    }
+}
+
+static void drain_softly(struct http_conn *conn)
+{
+    http_drain(conn, false);
+}
+
 void server_stop(struct server *server, enum server_stop how, struct link *stopping)
 {
     MAGIC_CHECK(server, SERVER_MAGIC);
@@ -102,9 +122,7 @@ void server_stop(struct server *server, enum server_stop how, struct link *stopp
     if (!server->paused)
         loop_unwatch(&server->worker->loop, &server->io); /* the socket may live on in another process */
     loop_close(&server->worker->loop, &server->io);
-    LIST_FOR_EACH (link, &server->conns) {
-        h1_drain(h1_from_link(link), false);
-    }
+    for_each_connection(server, drain_softly);
     free_when_unused(server);
 }
 
@@ -115,31 +133,26 @@ void servers_update(struct link *stopping, const struct server_settings *setting
     }
 }
 
-/* The codec unlinks a connection that it closes, so the next one is looked up first. */
-static void for_each_connection(struct link *stopping, void (*act)(struct h1_conn *conn))
+static void for_each_server(struct link *stopping, void (*act)(struct http_conn *conn))
 {
     LIST_FOR_EACH (at, stopping) {
         struct server *server = container_of(at, struct server, link);
         MAGIC_CHECK(server, SERVER_MAGIC);
-        struct link *next;
-        for (struct link *link = server->conns.next; link != &server->conns; link = next) {
-            next = link->next;
-            act(h1_from_link(link));
-        }
+        for_each_connection(server, act);
     }
 }
 
-static void drain_now(struct h1_conn *conn)
+static void drain_now(struct http_conn *conn)
 {
-    h1_drain(conn, true);
+    http_drain(conn, true);
 }
 
 void servers_close_idle(struct link *stopping)
 {
-    for_each_connection(stopping, drain_now);
+    for_each_server(stopping, drain_now);
 }
 
 void servers_close_all(struct link *stopping)
 {
-    for_each_connection(stopping, h1_close);
+    for_each_server(stopping, http_close);
 }

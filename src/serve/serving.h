@@ -24,8 +24,7 @@ struct server {
     const struct forwarding_conf *forwarding;
     struct router *router;
     struct conf *conf;
-    struct link conns; /* h1_link of each */
-    struct link link;  /* in the list given to server_stop */
+    struct link link; /* in the list given to server_stop */
     unsigned connections;
     bool paused, stopping;
 };

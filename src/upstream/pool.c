@@ -1,10 +1,11 @@
 /*
  * Connections to one target, on one worker.
  *
- * Idle ones are a stack: the one used last is used next, so that under light load the rest grow old and are closed. One
- * timer for the whole upstream looks at the bottoms of the stacks; it is armed when the first connection is parked,
- * never when a connection is used, and sleeps a while longer than the first deadline so that many deadlines share a
- * wake-up.
+ * A stream goes to a connection that has streams and room for more, if its protocol has such; else to an idle one; else
+ * to a new one.  Idle ones are a stack: the one used last is used next, so that under light load the rest grow old and
+ * are closed. One timer for the whole upstream looks at the bottoms of the stacks; it is armed when the first
+ * connection is parked, never when a connection is used, and sleeps a while longer than the first deadline so that many
+ * deadlines share a wake-up.
  *
  * Every connection is counted on its target for as long as it is open, which is also what max_connections_per_target
  * limits.
@@ -12,6 +13,7 @@
 #include "base/assert.h"
 #include "base/hash.h"
 #include "base/sys.h"
+#include "http/h1/h1.h"
 #include "upstream/state.h"
 
 enum {
@@ -19,14 +21,14 @@ enum {
     IDLE_TIMER_SLACK_SHIFT = 4, /* idle connections may outlive their time by a sixteenth of it */
 };
 
-static void on_idle(struct h1_conn *conn, void *owner);
-static void on_closed(struct h1_conn *conn, void *owner);
-static const struct h1_client_owner pool_owner = { .on_idle = on_idle, .on_closed = on_closed };
+static void on_free(struct http_owner *owner, struct http_conn *conn);
+static void on_closed(struct http_owner *owner, struct http_conn *conn);
 
+static int share(struct target_pool *pool, const struct opening *opening, struct stream **ret_stream);
 static int reuse(struct target_pool *pool, const struct opening *opening, struct stream **ret_stream);
 static int connect_new(struct target_pool *pool, const struct opening *opening, struct stream **ret_stream);
-static void park(struct target_pool *pool, struct h1_conn *conn);
-static void unpark(struct target_pool *pool, struct h1_conn *conn);
+static void park(struct target_pool *pool, struct http_conn *conn);
+static void unpark(struct target_pool *pool, struct http_conn *conn);
 static bool may_park(const struct target_pool *pool);
 static void close_idle(struct target_pool *pool, uint64_t since_ms);
 static struct target_pool *pool_find(const struct upstream_worker *w, const struct target *target);
@@ -46,10 +48,12 @@ struct target_pool *pool_get(struct upstream_worker *w, struct target *target)
     pool = make_room(w) ? mem_zalloc(sizeof *pool) : NULL;
     if (!pool)
         return NULL;
+    pool->base = (struct http_owner){ .limits = &w->upstream->limits, .on_free = on_free, .on_closed = on_closed };
     pool->owner = w;
     pool->target = target_hold(target);
     list_init(&pool->parked_link);
     list_init(&pool->idle);
+    list_init(&pool->shared);
     struct target_pool **bucket = &w->buckets[bucket_of(w, target)];
     pool->next = *bucket;
     *bucket = pool;
@@ -59,7 +63,9 @@ struct target_pool *pool_get(struct upstream_worker *w, struct target *target)
 
 int pool_open(struct target_pool *pool, const struct opening *opening, struct stream **ret_stream)
 {
-    int r = opening->fresh ? -ERR_UPSTREAM_UNSENT : reuse(pool, opening, ret_stream);
+    int r = opening->fresh ? -ERR_UPSTREAM_UNSENT : share(pool, opening, ret_stream);
+    if (r == -ERR_UPSTREAM_UNSENT && !opening->fresh)
+        r = reuse(pool, opening, ret_stream);
     return r == -ERR_UPSTREAM_UNSENT ? connect_new(pool, opening, ret_stream) : r;
 }
 
@@ -96,7 +102,7 @@ void pools_on_idle_timer(struct timer *timer)
         if (now_ms >= timeout_ms)
             close_idle(pool, now_ms - timeout_ms);
         if (pool->idle_count)
-            oldest_ms = MIN(oldest_ms, h1_idle_since_ms(h1_from_link(pool->idle.prev)));
+            oldest_ms = MIN(oldest_ms, http_idle_since_ms(http_conn_of(pool->idle.prev)));
         pool_drop(pool);
     }
     if (oldest_ms != UINT64_MAX)
@@ -109,13 +115,43 @@ void pools_done(struct upstream_worker *w)
     mem_free(w->buckets);
 }
 
+/* A stream on a connection that is in no list; it joins the shared ones if it can take more. */
+static int open_on(struct target_pool *pool, struct http_conn *conn, const struct opening *opening,
+                   struct stream **ret_stream)
+{
+    int r = http_open(conn, opening->arena, opening->events, opening->user, ret_stream);
+    if (r == 0 && http_streams_free(conn) > 0)
+        list_push_front(&pool->shared, &conn->link);
+    return r;
+}
+
+/* 0, -ERR_UPSTREAM_UNSENT when no connection in use has room, or -ERR_MEMORY. */
+static int share(struct target_pool *pool, const struct opening *opening, struct stream **ret_stream)
+{
+    while (!list_empty(&pool->shared)) {
+        struct http_conn *conn = http_conn_of(pool->shared.next);
+        list_unlink(&conn->link);
+        if (http_streams_free(conn) == 0)
+            continue;
+        int r = open_on(pool, conn, opening, ret_stream);
+        if (r == 0)
+            cell_count(&pool->owner->cell->reused);
+        if (r == -ERR_MEMORY)
+            list_push_front(&pool->shared, &conn->link);
+        if (r != -ERR_UPSTREAM_UNSENT)
+            return r;
+        cell_count(&pool->owner->cell->stale);
+    }
+    return -ERR_UPSTREAM_UNSENT;
+}
+
 /* 0, -ERR_UPSTREAM_UNSENT when no idle connection is good, or -ERR_MEMORY. */
 static int reuse(struct target_pool *pool, const struct opening *opening, struct stream **ret_stream)
 {
     while (!list_empty(&pool->idle)) {
-        struct h1_conn *conn = h1_from_link(pool->idle.next);
+        struct http_conn *conn = http_conn_of(pool->idle.next);
         unpark(pool, conn);
-        int r = h1_open(conn, opening->arena, opening->events, opening->user, ret_stream);
+        int r = open_on(pool, conn, opening, ret_stream);
         if (r == 0) {
             cell_count(&pool->owner->cell->reused);
             return 0;
@@ -147,9 +183,10 @@ static int connect_new(struct target_pool *pool, const struct opening *opening, 
     struct upstream *upstream = w->upstream;
     if (!count_connection(pool))
         return -ERR_UPSTREAM_FULL;
-    struct h1_conn *conn;
-    int r = h1_connect(w->loop, &pool->target->address, (uint32_t)upstream->conf->timeouts.connect_timeout_ms,
-                       &upstream->limits, &pool_owner, pool, &conn);
+    struct dial dial = { .to = &pool->target->address,
+                         .timeout_ms = (uint32_t)upstream->conf->timeouts.connect_timeout_ms };
+    struct http_conn *conn;
+    int r = h1_connect(w->loop, &dial, &pool->base, &conn);
     if (r < 0) {
         atomic_fetch_sub_explicit(&pool->target->connections, 1, memory_order_relaxed);
         if (r != -ERR_MEMORY)
@@ -160,30 +197,39 @@ static int connect_new(struct target_pool *pool, const struct opening *opening, 
     (void)upstream_worker_hold(w);
     cell_count(&w->cell->connects);
     cell_move(&w->cell->busy, 1);
-    r = h1_open(conn, opening->arena, opening->events, opening->user, ret_stream);
+    r = open_on(pool, conn, opening, ret_stream);
     if (r < 0)
-        h1_close(conn);
+        http_close(conn);
     return r;
 }
 
-static void on_idle(struct h1_conn *conn, void *owner)
+static void on_free(struct http_owner *owner, struct http_conn *conn)
 {
-    struct target_pool *pool = owner;
-    if (!may_park(pool)) {
-        h1_close(conn);
+    struct target_pool *pool = container_of(owner, struct target_pool, base);
+    list_unlink(&conn->link); /* of the shared ones, or of none */
+    bool good = http_streams_free(conn) > 0;
+    if (http_streams_open(conn) > 0) {
+        if (good)
+            list_push_front(&pool->shared, &conn->link);
+        return;
+    }
+    if (!good || !may_park(pool)) {
+        http_close(conn);
         return;
     }
     uint32_t idle_max = atomic_load_explicit(&pool->owner->upstream->idle_max, memory_order_relaxed);
     while (pool->idle_count > 0 && pool->idle_count >= idle_max) /* more than one when a worker has joined */
-        h1_close(h1_from_link(pool->idle.prev));
+        http_close(http_conn_of(pool->idle.prev));
     park(pool, conn);
 }
 
-static void on_closed(struct h1_conn *conn, void *owner)
+static void on_closed(struct http_owner *owner, struct http_conn *conn)
 {
-    struct target_pool *pool = owner;
+    struct target_pool *pool = container_of(owner, struct target_pool, base);
     struct upstream_worker *w = pool->owner;
-    if (h1_link(conn)->next != h1_link(conn))
+    if (http_streams_open(conn) > 0)
+        list_unlink(&conn->link); /* of the shared ones, or of none */
+    else if (conn->link.next != &conn->link)
         unpark(pool, conn);
     cell_move(&w->cell->busy, -1);
     atomic_fetch_sub_explicit(&pool->target->connections, 1, memory_order_relaxed);
@@ -206,10 +252,10 @@ static bool may_park(const struct target_pool *pool)
     return atomic_load_explicit(&pool->target->connections, memory_order_relaxed) < max;
 }
 
-static void park(struct target_pool *pool, struct h1_conn *conn)
+static void park(struct target_pool *pool, struct http_conn *conn)
 {
     struct upstream_worker *w = pool->owner;
-    list_push_front(&pool->idle, h1_link(conn));
+    list_push_front(&pool->idle, &conn->link);
     if (pool->idle_count++ == 0)
         list_push_back(&w->parked, &pool->parked_link);
     cell_move(&w->cell->busy, -1);
@@ -218,11 +264,11 @@ static void park(struct target_pool *pool, struct h1_conn *conn)
         timer_set(w->loop, &w->idle_timer, w->loop->now_ms + (uint64_t)w->upstream->conf->timeouts.idle_timeout_ms);
 }
 
-static void unpark(struct target_pool *pool, struct h1_conn *conn)
+static void unpark(struct target_pool *pool, struct http_conn *conn)
 {
     struct upstream_worker *w = pool->owner;
     ENSURE(pool->idle_count > 0);
-    list_unlink(h1_link(conn));
+    list_unlink(&conn->link);
     if (--pool->idle_count == 0)
         list_unlink(&pool->parked_link);
     cell_move(&w->cell->idle, -1);
@@ -233,10 +279,10 @@ static void unpark(struct target_pool *pool, struct h1_conn *conn)
 static void close_idle(struct target_pool *pool, uint64_t since_ms)
 {
     while (!list_empty(&pool->idle)) {
-        struct h1_conn *oldest = h1_from_link(pool->idle.prev);
-        if (h1_idle_since_ms(oldest) > since_ms)
+        struct http_conn *oldest = http_conn_of(pool->idle.prev);
+        if (http_idle_since_ms(oldest) > since_ms)
             break;
-        h1_close(oldest);
+        http_close(oldest);
     }
 }
 

@@ -1,7 +1,7 @@
 /*
  * The structs behind upstream.h, for this room alone.
  *
- *      upstream --attached[worker]--> upstream_worker --buckets[target]--> target_pool --idle--> h1_conn ...
+ *      upstream --attached[worker]--> upstream_worker --buckets[target]--> target_pool --idle--> http_conn ...
  *         ^--------- reference ------------'  ^----------- owner -------------'  ^--- owner data ---'
  *
  * A worker part lives as long as it is attached, has a connection, or has an open try.  A pool lives as long as its
@@ -13,7 +13,7 @@
 #include <pthread.h>
 
 #include "base/list.h"
-#include "http/h1/h1.h"
+#include "http/conn.h"
 #include "loop/loop.h"
 #include "upstream/upstream.h"
 
@@ -79,11 +79,13 @@ struct upstream_worker {
 };
 
 struct target_pool {
+    struct http_owner base; /* of its connections */
     struct upstream_worker *owner;
     struct target *target;    /* a reference */
     struct target_pool *next; /* in its bucket */
     struct link parked_link;  /* in owner->parked */
-    struct link idle;         /* connections, the one used last first */
+    struct link idle;         /* connections without a stream, the one used last first */
+    struct link shared;       /* connections with streams that can take more, the one that got room last first */
     uint32_t idle_count;
     uint32_t refs; /* one for each connection, and one for who walks over it */
     bool left;     /* its target is not in the set any more */

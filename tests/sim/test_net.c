@@ -448,8 +448,9 @@ static void a_peer_that_does_not_read_fills_the_link_and_then_an_edge_follows(vo
     sim_net_init(3, &options);
     assert_int_equal(start(), 0);
     sim_listen(&at, &events, &origin);
-    assert_int_equal(transport_connect(&transport, &loop, &at, NULL, note_nothing), 0);
-    while (transport_connected(&transport) == 1)
+    const struct dial dial = { .to = &at };
+    assert_int_equal(transport_connect(&transport, &loop, &dial, note_nothing), 0);
+    while (transport_establish(&transport) == 1)
         loop_turn(&loop, 1000);
     sim_run(&loop, NULL, NULL, 10);
     assert_non_null(origin);

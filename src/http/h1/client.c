@@ -18,44 +18,48 @@
 #include "base/arena.h"
 #include "base/memory.h"
 #include "http/h1/write.h"
+#include "net/facts.h"
 
 static void client_on_ready(struct io *io);
+static const struct http_conn_ops client_conn_ops;
 static const struct stream_ops client_ops;
 
-int h1_connect(struct loop *loop, const struct address *to, uint32_t connect_timeout_ms,
-               const struct http_limits *limits, const struct h1_client_owner *owner, void *owner_data,
-               struct h1_conn **ret_conn)
+int h1_connect(struct loop *loop, const struct dial *dial, struct http_owner *owner, struct http_conn **ret_conn)
 {
-    struct h1_conn *conn = conn_new(loop, limits, true);
+    struct h1_conn *conn = conn_new(loop, &client_conn_ops, true);
 
     if (conn == NULL)
         return -ERR_MEMORY;
     conn->client.owner = owner;
-    conn->client.owner_data = owner_data;
-    conn->client.peer = *to;
+    conn->peer = *dial->to;
     conn->client.idle_since_ms = loop->now_ms;
-    int err = transport_connect(&conn->transport, loop, to, NULL, client_on_ready);
+    int err = transport_connect(&conn->transport, loop, dial, client_on_ready);
     if (err) {
         conn_free(conn);
         return err;
     }
     conn->state = H1_CONNECTING;
-    conn_wait_for(conn, WAIT_CONNECT, connect_timeout_ms);
+    conn_wait_for(conn, WAIT_CONNECT, dial->timeout_ms);
     conn_rearm(conn);
-    *ret_conn = conn;
+    *ret_conn = &conn->base;
     return 0;
 }
 
-bool h1_is_usable(const struct h1_conn *conn)
+static uint32_t h1_streams_free(const struct http_conn *http)
 {
-    return conn->state == H1_OPEN && conn->stream == NULL && conn->kept == NULL && !conn->fin && !conn->draining &&
-           !conn_can(conn, IO_READABLE | IO_HANGUP);
+    const struct h1_conn *conn = h1_conn_of(http);
+
+    return conn->state <= H1_OPEN && conn->stream == NULL && conn->kept == NULL && !conn->fin && !conn->draining;
 }
 
-uint64_t h1_idle_since_ms(const struct h1_conn *conn)
+static uint32_t h1_streams_open(const struct http_conn *conn)
 {
-    ENSURE(conn->is_client);
-    return conn->client.idle_since_ms;
+    return h1_conn_of(conn)->stream != NULL;
+}
+
+static uint64_t h1_idle_since_ms(const struct http_conn *conn)
+{
+    return h1_conn_of(conn)->client.idle_since_ms;
 }
 
 /* Anything but silence from an idle service ends the connection. */
@@ -66,9 +70,11 @@ static bool is_silent(struct h1_conn *conn)
     return transport_recv(&conn->transport, conn_memory(conn)->scratch, READ_BYTES) == -EAGAIN;
 }
 
-int h1_open(struct h1_conn *conn, struct arena *arena, const struct stream_events *events, void *user,
-            struct stream **ret_stream)
+static int h1_open(struct http_conn *http, struct arena *arena, const struct stream_events *events, void *user,
+                   struct stream **ret_stream)
 {
+    struct h1_conn *conn = h1_conn_of(http);
+
     MAGIC_CHECK(conn, H1_MAGIC);
     ENSURE(conn->is_client && conn->stream == NULL && conn->kept == NULL);
     if (conn->state == H1_CLOSED)
@@ -81,14 +87,12 @@ int h1_open(struct h1_conn *conn, struct arena *arena, const struct stream_event
     if (s == NULL)
         return -ERR_MEMORY;
     conn_attach(conn, s, arena);
-    s->peer = conn->client.peer;
     s->awaits_head = true;
     s->base.ops = &client_ops;
     s->base.events = events;
     s->base.user = user;
     s->base.unsent = true;
     s->base.reused = conn->requests > 0;
-    s->base.secure = conn->transport.ops != &transport_tcp;
     conn->requests++;
     if (conn->state == H1_OPEN)
         conn_wait_for(conn, WAIT_NOTHING, 0);
@@ -143,7 +147,7 @@ void client_send_failed(struct h1_conn *conn, enum err err)
         return;
     }
     s->base.sent_cut = true;
-    s->base.keep_alive = false;
+    s->keep_alive = false;
     s->send_due_ms = 0;
     pipe_done(&s->out);
     if (s->base.tunnel && s->body.done) { /* neither half goes on */
@@ -191,8 +195,8 @@ static bool was_asked(const struct h1_stream *s, struct slice protocols)
 static int parse_response(struct h1_conn *conn, struct h1_stream *s, struct slice head, struct h1_head *ret_head)
 {
     struct h1_rules rules = {
-        .fields_max = conn->limits->fields_max,
-        .underscores_ok = conn->limits->underscores_ok,
+        .fields_max = conn_limits(conn)->fields_max,
+        .underscores_ok = conn_limits(conn)->underscores_ok,
     };
     struct slice text = arena_copy(s->base.arena, head);
 
@@ -231,7 +235,7 @@ static void take_final(struct h1_conn *conn, struct h1_stream *s, const struct h
     bool connected = s->method == METHOD_CONNECT && message->status >= 200 && message->status < 300;
 
     s->base.head = message;
-    s->base.keep_alive = s->base.keep_alive && head->keep_alive;
+    s->keep_alive = s->keep_alive && head->keep_alive;
     s->awaits_head = false;
     s->last = s->last || !s->base.end_sent || s->out.bytes > 0;
     conn_begin_body(conn, head);
@@ -316,7 +320,7 @@ void client_on_read(struct h1_conn *conn)
 /* true: connected, now or before. */
 static bool finish_connecting(struct h1_conn *conn)
 {
-    int result = transport_connected(&conn->transport);
+    int result = transport_establish(&conn->transport);
 
     if (result > 0)
         return false;
@@ -329,7 +333,7 @@ static bool finish_connecting(struct h1_conn *conn)
     if (conn->stream)
         conn_wait_for(conn, WAIT_NOTHING, 0);
     else
-        conn_wait_for(conn, WAIT_IDLE, conn->limits->keep_alive_ms);
+        conn_wait_for(conn, WAIT_IDLE, conn_limits(conn)->keep_alive_ms);
     return true;
 }
 
@@ -399,9 +403,9 @@ static int client_send_head(struct stream *stream, const struct message *head, b
     int err = choose_framing(s, head, end, &framing);
     if (err)
         return err;
-    uint32_t max = conn->limits->requests_max;
-    stream->keep_alive = !conn->draining && (max == 0 || conn->requests < max);
-    framing.close = !stream->keep_alive;
+    uint32_t max = conn_limits(conn)->requests_max;
+    s->keep_alive = !conn->draining && (max == 0 || conn->requests < max);
+    framing.close = !s->keep_alive;
     if (head->upgrade.len > 0 && head->method != METHOD_CONNECT) {
         framing.upgrade = head->upgrade;
         s->asked_upgrade = true;
@@ -463,7 +467,7 @@ static bool is_reusable(const struct h1_conn *conn, const struct h1_stream *s)
     bool answered = !s->awaits_head && s->body.done && !s->body.broken && !s->base.tunnel;
     bool sent = s->base.end_sent && s->out.bytes == 0 && !s->base.sent_cut;
 
-    return answered && sent && !s->last && s->base.keep_alive && !conn->draining && conn->kept == NULL && !conn->fin &&
+    return answered && sent && !s->last && s->keep_alive && !conn->draining && conn->kept == NULL && !conn->fin &&
            !conn_can(conn, IO_HANGUP);
 }
 
@@ -472,6 +476,8 @@ static void client_release(struct stream *stream)
     struct h1_stream *s = h1_stream_of(stream);
     struct h1_conn *conn = s->conn;
 
+    facts_drop(stream->facts);
+    stream->facts = NULL;
     if (conn == NULL || !is_reusable(conn, s)) {
         client_reset(stream, stream->err);
         return;
@@ -480,10 +486,20 @@ static void client_release(struct stream *stream)
     pipe_done(&s->out);
     conn_detach(conn);
     conn->client.idle_since_ms = conn_loop(conn)->now_ms;
-    conn_wait_for(conn, WAIT_IDLE, conn->limits->keep_alive_ms);
+    conn_wait_for(conn, WAIT_IDLE, conn_limits(conn)->keep_alive_ms);
     conn_rearm(conn);
-    conn->client.owner->on_idle(conn, conn->client.owner_data);
+    conn->client.owner->on_free(conn->client.owner, &conn->base);
 }
+
+static const struct http_conn_ops client_conn_ops = {
+    .version = "h1",
+    .drain = h1_drain,
+    .close = h1_close,
+    .open = h1_open,
+    .streams_free = h1_streams_free,
+    .streams_open = h1_streams_open,
+    .idle_since_ms = h1_idle_since_ms,
+};
 
 static const struct stream_ops client_ops = {
     .send_head = client_send_head,

@@ -8,12 +8,13 @@
 
 #include "base/memory.h"
 #include "base/sys.h"
+#include "net/facts.h"
 
 static void on_timer(struct timer *timer);
 static void on_flush_task(struct task *task);
 static void on_read_task(struct task *task);
 
-struct h1_conn *conn_new(struct loop *loop, const struct http_limits *limits, bool is_client)
+struct h1_conn *conn_new(struct loop *loop, const struct http_conn_ops *ops, bool is_client)
 {
     struct h1_conn *conn = memory_get(loop->memory, sizeof(*conn));
 
@@ -22,9 +23,9 @@ struct h1_conn *conn_new(struct loop *loop, const struct http_limits *limits, bo
     memset(conn, 0, sizeof(*conn));
     conn->magic = H1_MAGIC;
     conn->is_client = is_client;
-    conn->limits = limits;
+    conn->base.ops = ops;
     conn->transport.loop = loop;
-    list_init(&conn->link);
+    list_init(&conn->base.link);
     timer_init(&conn->timer, on_timer);
     task_init(&conn->flush_task, on_flush_task);
     task_init(&conn->read_task, on_read_task);
@@ -72,22 +73,9 @@ void conn_close(struct h1_conn *conn, bool hard)
         conn->server.drain = NULL;
     }
     if (conn->is_client)
-        conn->client.owner->on_closed(conn, conn->client.owner_data);
+        conn->client.owner->on_closed(conn->client.owner, &conn->base);
     else
-        list_unlink(&conn->link);
-}
-
-struct link *h1_link(struct h1_conn *conn)
-{
-    return &conn->link;
-}
-
-struct h1_conn *h1_from_link(struct link *link)
-{
-    struct h1_conn *conn = container_of(link, struct h1_conn, link);
-
-    MAGIC_CHECK(conn, H1_MAGIC);
-    return conn;
+        list_unlink(&conn->base.link);
 }
 
 struct h1_stream *conn_detach(struct h1_conn *conn)
@@ -106,15 +94,21 @@ void conn_attach(struct h1_conn *conn, struct h1_stream *s, struct arena *arena)
     ENSURE(conn->stream == NULL);
     s->conn = conn;
     s->base.arena = arena;
+    s->peer = conn->peer;
     s->base.peer = &s->peer;
     s->base.splices = conn->transport.ops->splices;
-    pipe_init(&s->base.in, conn_memory(conn), conn->limits->body_room_bytes);
+    s->base.facts = facts_hold(conn->transport.facts);
+    s->base.secure = s->base.facts && s->base.facts->secure;
+    pipe_init(&s->base.in, conn_memory(conn), conn_limits(conn)->body_room_bytes);
     pipe_init(&s->out, conn_memory(conn), UINT32_MAX);
     conn->stream = s;
 }
 
-void h1_close(struct h1_conn *conn)
+void h1_close(struct http_conn *http)
 {
+    struct h1_conn *conn = h1_conn_of(http);
+
+    MAGIC_CHECK(conn, H1_MAGIC);
     if (conn->stream == NULL)
         conn_close(conn, false);
     else if (conn->is_client)
@@ -123,8 +117,9 @@ void h1_close(struct h1_conn *conn)
         server_failed(conn, ERR_DRAINING);
 }
 
-void h1_drain(struct h1_conn *conn, bool now)
+void h1_drain(struct http_conn *http, bool now)
 {
+    struct h1_conn *conn = h1_conn_of(http);
     bool idle = conn->stream == NULL && conn->kept == NULL && conn->state == H1_OPEN;
 
     conn->draining = true;

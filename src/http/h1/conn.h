@@ -29,7 +29,8 @@ enum {
     TURN_BYTES_MAX = 262144, /* read of one body in one turn, so that others get theirs */
     OUT_MAX = 65536,         /* queued for sending; more is BLOCKED */
     OUT_LOW = OUT_MAX / 2,   /* on_room when no more than this is left */
-    QUEUE_MIN = 4096, /* at least this is queued at once, so that no tiny chunks are made where OUT_MAX is near */
+    QUEUE_MIN =
+        4096, /* beyond it: no tiny chunks are made where it is near, and a body of its size goes with its head */
     IOV_MAX_SENT = 64,
     BLANK_LINES_MAX = 2, /* empty lines in front of a request line (RFC 9112 2.2) */
     INTERIM_MAX = 32,    /* 1xx heads in front of one response */
@@ -82,6 +83,7 @@ struct h1_stream {
     uint8_t method;     /* enum method: of the request */
     uint8_t interims;   /* client: 1xx heads seen */
     uint8_t fault;      /* enum err found inside an op: told from the flush */
+    bool keep_alive;    /* both sides are willing to have another request behind this one */
     bool awaits_head;   /* client: the response's head has not come */
     bool asked_upgrade; /* the request asked for a tunnel by Upgrade */
     bool last;          /* client: the service may have taken the request's body for something else */
@@ -95,29 +97,25 @@ struct h1_stream {
 };
 
 struct h1_conn {
+    struct http_conn base; /* first */
     struct transport transport;
     struct timer timer;
     struct task flush_task; /* PHASE_FLUSH; PHASE_RECLAIM once closed */
     struct task read_task;  /* PHASE_RUN */
-    const struct http_limits *limits;
     struct h1_stream *stream;
     struct h1_kept *kept; /* NULL when there are no such bytes */
-    struct link link;     /* for whoever owns it */
     uint64_t due_ms;      /* 0: not waiting; what for is in `wait` */
     union {
         struct {
             struct stream_host *host;
             struct h1_drain *drain;
-            struct address peer;
-            const struct address *local; /* the listener's */
         } server;
         struct {
-            const struct h1_client_owner *owner;
-            void *owner_data;
-            struct address peer;
+            struct http_owner *owner;
             uint64_t idle_since_ms;
         } client;
     };
+    struct address peer;
     uint32_t requests; /* streams it has served */
     uint16_t magic;
     uint16_t state : 3; /* enum h1_state */
@@ -132,6 +130,14 @@ struct h1_conn {
 /* What an idle connection costs, with its transport: 232 bytes are 240 of the heap, under half of what nginx takes. */
 _Static_assert(sizeof(struct h1_conn) <= 232, "an idle connection and its transport fit 232 bytes");
 
+static inline struct h1_conn *h1_conn_of(const struct http_conn *conn)
+{
+    return (struct h1_conn *)conn;
+}
+static inline const struct http_limits *conn_limits(const struct h1_conn *conn)
+{
+    return conn->is_client ? conn->client.owner->limits : conn->server.host->limits;
+}
 static inline struct loop *conn_loop(const struct h1_conn *conn)
 {
     return conn->transport.loop;
@@ -151,7 +157,10 @@ static inline struct memory *conn_memory(const struct h1_conn *conn)
 
 /* ---- conn.c ---- */
 
-struct h1_conn *conn_new(struct loop *loop, const struct http_limits *limits, bool is_client);
+struct h1_conn *conn_new(struct loop *loop, const struct http_conn_ops *ops, bool is_client);
+/* What both roles do for their owner (struct http_conn_ops). */
+void h1_drain(struct http_conn *conn, bool now);
+void h1_close(struct http_conn *conn);
 /* Before the transport is open, or when opening it failed. */
 void conn_free(struct h1_conn *conn);
 /* At once; the memory goes in the reclaim phase. `hard`: with a reset, so that the peer cannot take what it got for the

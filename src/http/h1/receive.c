@@ -63,7 +63,7 @@ enum h1_next conn_read_bytes(struct h1_conn *conn, size_t max, struct slice *ret
 enum h1_next conn_next_head(struct h1_conn *conn, struct slice *ret_bytes, size_t *ret_len)
 {
     struct slice bytes = kept_bytes(conn);
-    size_t max = conn->limits->head_bytes_max;
+    size_t max = conn_limits(conn)->head_bytes_max;
 
     for (;;) {
         if (!conn->is_client)
@@ -154,7 +154,8 @@ static size_t scan_trailers(struct h1_conn *conn, struct slice bytes)
 
 static int parse_trailers(struct h1_conn *conn, struct arena *arena, struct slice section, struct fields **ret_trailers)
 {
-    struct h1_rules rules = { .fields_max = conn->limits->fields_max, .underscores_ok = conn->limits->underscores_ok };
+    struct h1_rules rules = { .fields_max = conn_limits(conn)->fields_max,
+                              .underscores_ok = conn_limits(conn)->underscores_ok };
     struct fields *trailers = arena_zalloc(arena, sizeof(*trailers));
 
     section = arena_copy(arena, section);
@@ -166,7 +167,7 @@ static int parse_trailers(struct h1_conn *conn, struct arena *arena, struct slic
 
 static int take_trailers(struct h1_conn *conn, struct h1_body *body, struct h1_stream *s, struct slice *bytes)
 {
-    size_t max = conn->limits->head_bytes_max, len = scan_trailers(conn, *bytes);
+    size_t max = conn_limits(conn)->head_bytes_max, len = scan_trailers(conn, *bytes);
     struct fields *trailers = NULL;
 
     if (len > max || (len == 0 && bytes->len > max))
@@ -257,7 +258,7 @@ static int spliced(struct h1_conn *conn, struct h1_stream *s)
 
 static bool may_splice(const struct h1_conn *conn, struct h1_stream *s)
 {
-    uint32_t min = conn->limits->splice_bytes_min;
+    uint32_t min = conn_limits(conn)->splice_bytes_min;
 
     if (!s->base.splice_in_ok || s->body.kind != KIND_LENGTH || min == 0 || !conn->transport.ops->splices)
         return false;
@@ -361,7 +362,7 @@ static int read_step(struct h1_conn *conn, struct h1_stream *s)
 void stream_await_body(struct h1_stream *s, bool progress)
 {
     struct h1_conn *conn = s->conn;
-    uint32_t idle_ms = conn->limits->body_idle_ms;
+    uint32_t idle_ms = conn_limits(conn)->body_idle_ms;
     bool owed = !s->body.done && s->body.kind != KIND_TUNNEL && !s->awaits_head && !s->expects && idle_ms > 0;
     bool full = room_for(s) == 0 || (conn->kept && !in_trailers(&s->body));
 

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "http/h1/server.h"
 #include "http/h1/write.h"
+#include "net/facts.h"
 
 /* Value of Date, made once a second and thread. */
 static struct slice date_now(const struct loop *loop)
@@ -53,7 +54,7 @@ static int choose_framing(struct h1_stream *s, const struct message *head, bool 
         s->owed = framing->content_length = 0;
     } else if (s->base.head->version == HTTP_1_0) {
         s->out_kind = KIND_CLOSE;
-        s->base.keep_alive = false;
+        s->keep_alive = false;
     } else {
         s->out_kind = KIND_CHUNKED;
         framing->chunked = true;
@@ -67,12 +68,12 @@ static void choose_connection(struct h1_stream *s, const struct message *head, s
 
     /* A client told to wait may never send the body it announced; behind a refused CONNECT may stand what was meant for
      * the tunnel. */
-    if (!server_may_serve_more(conn) || s->expects || s->method == METHOD_CONNECT)
-        s->base.keep_alive = false;
+    if (!server_may_serve_more(conn) || s->base.last || s->base.untrusted || s->expects || s->method == METHOD_CONNECT)
+        s->keep_alive = false;
     if (head->status == 101 || head->status == 426)
         framing->upgrade = head->upgrade;
-    framing->close = !s->base.keep_alive;
-    framing->keep_alive = s->base.keep_alive && s->base.head->version == HTTP_1_0;
+    framing->close = !s->keep_alive;
+    framing->keep_alive = s->keep_alive && s->base.head->version == HTTP_1_0;
 }
 
 static int server_send_head(struct stream *stream, const struct message *head, bool end)
@@ -159,10 +160,10 @@ static void server_stop_reading(struct stream *stream)
         return;
     s->discard = true;
     s->body_due_ms = 0;
-    s->drain_left = conn->limits->drain_bytes_max;
+    s->drain_left = conn_limits(conn)->drain_bytes_max;
     if (server_body_is_too_much(&s->body, s->drain_left)) {
         s->body.done = s->body.broken = true;
-        stream->keep_alive = false;
+        s->keep_alive = false;
     } else if (conn->kept || conn_can(conn, IO_READABLE)) {
         conn_read_later(conn);
     }
@@ -188,6 +189,8 @@ static void server_release(struct stream *stream)
     struct h1_stream *s = h1_stream_of(stream);
     struct h1_conn *conn = s->conn;
 
+    facts_drop(stream->facts);
+    stream->facts = NULL;
     if (conn == NULL || !stream->end_sent || s->out.bytes > 0 || stream->sent_cut) {
         server_reset(stream, stream->err);
         return;

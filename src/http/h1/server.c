@@ -17,38 +17,75 @@
 #include "base/memory.h"
 #include "base/sys.h"
 #include "http/h1/server.h"
+#include "net/facts.h"
 
 enum { REQUESTS_A_TURN = 16 }; /* pipelined ones, before others get theirs; a power of two */
 
 static void server_on_ready(struct io *io);
 
-struct h1_conn *h1_serve(struct loop *loop, int fd, const struct address *peer, const struct address *local,
-                         struct stream_host *host, const struct http_limits *limits)
+static const struct http_conn_ops server_conn_ops = {
+    .version = "h1",
+    .drain = h1_drain,
+    .close = h1_close,
+};
+
+static struct h1_conn *new_conn(struct loop *loop, const struct address *peer, struct stream_host *host)
 {
-    struct h1_conn *conn = conn_new(loop, limits, false);
+    struct h1_conn *conn = conn_new(loop, &server_conn_ops, false);
+
+    if (conn) {
+        conn->server.host = host;
+        conn->peer = *peer;
+    }
+    return conn;
+}
+
+static struct http_conn *begin(struct h1_conn *conn)
+{
+    struct stream_host *host = conn->server.host;
+
+    conn->state = H1_OPEN;
+    conn_wait_for(conn, WAIT_HEAD, host->limits->head_timeout_ms);
+    conn_rearm(conn);
+    list_push_back(&host->conns, &conn->base.link);
+    return &conn->base;
+}
+
+struct http_conn *h1_serve(struct loop *loop, int fd, const struct address *peer, struct stream_host *host)
+{
+    struct h1_conn *conn = new_conn(loop, peer, host);
 
     if (conn == NULL) {
         sys->close(fd);
         return NULL;
     }
-    conn->server.host = host;
-    conn->server.peer = *peer;
-    conn->server.local = local;
     if (transport_accept(&conn->transport, loop, fd, server_on_ready) < 0) {
         conn_free(conn);
         return NULL;
     }
-    conn->state = H1_OPEN;
-    conn_wait_for(conn, WAIT_HEAD, limits->head_timeout_ms);
-    conn_rearm(conn);
-    return conn;
+    return begin(conn);
+}
+
+struct http_conn *h1_adopt(struct transport *from, const struct address *peer, struct stream_host *host)
+{
+    struct h1_conn *conn = new_conn(from->loop, peer, host);
+
+    if (conn == NULL)
+        return NULL;
+    if (transport_move(from, &conn->transport, server_on_ready) < 0) {
+        conn_free(conn);
+        return NULL;
+    }
+    if (conn_can(conn, IO_READABLE))
+        conn_read_later(conn);
+    return begin(conn);
 }
 
 /* ---- the end ---- */
 
 static void begin_lingering(struct h1_conn *conn)
 {
-    uint32_t linger_ms = conn->limits->linger_ms;
+    uint32_t linger_ms = conn_limits(conn)->linger_ms;
 
     kept_drop(conn);
     conn->transport.ops->shutdown(&conn->transport);
@@ -113,7 +150,7 @@ void server_body_failed(struct h1_conn *conn, enum err err)
     }
     s->body.done = s->body.broken = true;
     s->body_due_ms = 0;
-    s->base.keep_alive = false;
+    s->keep_alive = false;
     pipe_cut(&s->base.in, err);
     s->base.events->on_body(&s->base);
 }
@@ -140,11 +177,9 @@ static struct h1_stream *new_stream(struct h1_conn *conn)
         return NULL;
     }
     conn_attach(conn, s, arena);
-    s->peer = conn->server.peer;
-    s->local = *conn->server.local;
+    s->local = s->base.facts && s->base.facts->proxied ? s->base.facts->local : *conn->server.host->local;
     s->base.ops = &h1_server_ops;
     s->base.local = &s->local;
-    s->base.secure = conn->transport.ops != &transport_tcp;
     conn->requests++;
     conn->blank_lines = 0;
     conn_wait_for(conn, WAIT_NOTHING, 0);
@@ -157,6 +192,7 @@ static void drop_stream(struct h1_conn *conn)
     struct h1_stream *s = conn_detach(conn);
 
     pipe_done(&s->base.in);
+    facts_drop(s->base.facts);
     arena_free(s->base.arena);
 }
 
@@ -164,7 +200,7 @@ static void drop_stream(struct h1_conn *conn)
 static void tell_bad_request(struct h1_conn *conn, struct h1_stream *s, struct message *message, enum err err)
 {
     s->base.head = message;
-    s->base.keep_alive = false;
+    s->keep_alive = false;
     s->method = message->method;
     s->body = (struct h1_body){ .done = true, .broken = true };
     pipe_finish(&s->base.in, NULL);
@@ -192,7 +228,7 @@ static void refuse(struct h1_conn *conn, enum err err)
 
 bool server_may_serve_more(const struct h1_conn *conn)
 {
-    uint32_t max = conn->limits->requests_max;
+    uint32_t max = conn_limits(conn)->requests_max;
 
     return !conn->draining && !conn->server.host->draining && (max == 0 || conn->requests < max);
 }
@@ -204,7 +240,7 @@ static void begin_request(struct h1_conn *conn, struct h1_stream *s, const struc
     struct message *message = head->message;
 
     s->base.head = message;
-    s->base.keep_alive = head->keep_alive && server_may_serve_more(conn);
+    s->keep_alive = head->keep_alive && server_may_serve_more(conn);
     s->method = message->method;
     s->asked_upgrade = head->wants_upgrade;
     s->expects = message->expect_continue;
@@ -240,9 +276,9 @@ static void take_request(struct h1_conn *conn, struct slice bytes, size_t head_l
         struct slice text = arena_copy(s->base.arena, slice_make(bytes.at, head_len));
         struct h1_rules rules = {
             .secure_scheme = s->base.secure ? "https" : "http",
-            .target_bytes_max = conn->limits->target_bytes_max,
-            .fields_max = conn->limits->fields_max,
-            .underscores_ok = conn->limits->underscores_ok,
+            .target_bytes_max = conn_limits(conn)->target_bytes_max,
+            .fields_max = conn_limits(conn)->fields_max,
+            .underscores_ok = conn_limits(conn)->underscores_ok,
         };
         if (text.at)
             err = h1_parse_request(s->base.arena, text, &rules, &head);
@@ -270,10 +306,10 @@ static void read_request(struct h1_conn *conn)
         return;
     case NEXT_WAIT:
         if (conn->kept && conn->wait != WAIT_HEAD)
-            conn_wait_for(conn, WAIT_HEAD, conn->limits->head_timeout_ms);
+            conn_wait_for(conn, WAIT_HEAD, conn_limits(conn)->head_timeout_ms);
         return;
     case NEXT_TOO_LARGE:
-        len = MIN(bytes.len, (size_t)conn->limits->head_bytes_max);
+        len = MIN(bytes.len, (size_t)conn_limits(conn)->head_bytes_max);
         refuse(conn, memchr(bytes.at, '\n', len) ? ERR_HEAD_TOO_LARGE : ERR_TARGET_TOO_LONG);
         return;
     case NEXT_MEMORY:
@@ -309,7 +345,7 @@ static void look_behind_request(struct h1_conn *conn)
 
 static void next_request(struct h1_conn *conn)
 {
-    conn_wait_for(conn, WAIT_IDLE, conn->limits->keep_alive_ms);
+    conn_wait_for(conn, WAIT_IDLE, conn_limits(conn)->keep_alive_ms);
     conn_rearm(conn);
     if (conn->kept == NULL && !conn_can(conn, IO_READABLE))
         return;
@@ -343,7 +379,7 @@ static void drain(struct h1_conn *conn)
 /* The response is out, the request is not in. */
 static void begin_drain(struct h1_conn *conn, const struct h1_stream *s)
 {
-    uint64_t left = s->discard ? s->drain_left : conn->limits->drain_bytes_max;
+    uint64_t left = s->discard ? s->drain_left : conn_limits(conn)->drain_bytes_max;
     struct h1_drain *rest =
         server_body_is_too_much(&s->body, left) ? NULL : memory_get(conn_memory(conn), sizeof(*rest));
 
@@ -353,7 +389,7 @@ static void begin_drain(struct h1_conn *conn, const struct h1_stream *s)
     }
     *rest = (struct h1_drain){ s->body, left };
     conn->server.drain = rest;
-    conn_wait_for(conn, WAIT_DRAIN, conn->limits->linger_ms);
+    conn_wait_for(conn, WAIT_DRAIN, conn_limits(conn)->linger_ms);
     conn_rearm(conn);
     if (conn->kept || conn_can(conn, IO_READABLE))
         conn_read_later(conn);
@@ -363,7 +399,7 @@ void server_request_over(struct h1_conn *conn, const struct h1_stream *s)
 {
     if (s->base.tunnel)
         conn_close(conn, false);
-    else if (!s->base.keep_alive)
+    else if (!s->keep_alive)
         finish(conn, !s->body.done || s->body.broken);
     else if (!s->body.done)
         begin_drain(conn, s);
@@ -379,7 +415,7 @@ static void discard_body(struct h1_conn *conn, struct h1_stream *s)
         server_failed(conn, ERR_CLIENT_RESET);
     } else if (result < 0) {
         s->body.done = s->body.broken = true;
-        s->base.keep_alive = false;
+        s->keep_alive = false;
     }
 }
 

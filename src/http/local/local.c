@@ -232,7 +232,6 @@ static int send_request(struct stream *stream, const struct message *head, bool 
         copy->version = HTTP_1_1;
     server->base.ops = &server_ops;
     server->base.head = copy;
-    server->base.keep_alive = true;
     server->other = client;
     client->other = server;
     client->owed = head->body_length >= 0 ? head->body_length : BODY_UNKNOWN;

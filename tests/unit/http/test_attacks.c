@@ -101,7 +101,7 @@ static bool is_kept_after(const char *method, bool answered_early)
     release_stream();
     bool kept = w.told.idles > idles;
     if (kept)
-        h1_close(w.conn);
+        http_close(&w.conn->base);
     raw_close();
     settle();
     return kept;

@@ -28,7 +28,7 @@ struct side {
 
 static struct rng rng;
 static struct side client, server;
-static struct h1_conn *up; /* the client connection; w.conn is the server's */
+static struct http_conn *up; /* the client connection; w.conn is the server's */
 static bool up_idle;
 static struct arena *up_arena;
 static unsigned completed;
@@ -108,17 +108,17 @@ static void on_connection_end(struct stream_host *host)
     w.conn = NULL;
 }
 
-static void on_idle(struct h1_conn *conn, void *owner)
+static void on_free(struct http_owner *owner, struct http_conn *conn)
 {
     up_idle = true;
 }
 
-static void on_closed(struct h1_conn *conn, void *owner)
+static void on_closed(struct http_owner *owner, struct http_conn *conn)
 {
     up = NULL;
 }
 
-static const struct h1_client_owner owner = { .on_idle = on_idle, .on_closed = on_closed };
+static struct http_owner owner = { .limits = &w.limits, .on_free = on_free, .on_closed = on_closed };
 
 /* ---- what a side does in its turns ---- */
 
@@ -265,7 +265,7 @@ static void begin_exchange(void)
 
     up_arena = arena_new(&w.memory, ARENA_LIMIT_DEFAULT);
     up_idle = false;
-    if (h1_open(up, up_arena, &events, &client, &s) < 0) {
+    if (http_open(up, up_arena, &events, &client, &s) < 0) {
         arena_free(up_arena);
         return;
     }
@@ -284,14 +284,16 @@ static void run_seed(void)
     w.limits.body_room_bytes = 1000 + rng_below(&rng, 100000);
     w.limits.splice_bytes_min = rng_below(&rng, 50000);
     w.limits.drain_bytes_max = rng_below(&rng, 100000);
-    w.host = (struct stream_host){ .on_request = on_request, .on_connection_end = on_connection_end };
-    CHECK(h1_connect(&w.loop, &w.address, 60000, &w.limits, &owner, NULL, &up) == 0);
-    w.conn = h1_serve(&w.loop, world_accept(), &peer, &w.address, &w.host, &w.limits);
+    w.host.on_request = on_request;
+    w.host.on_connection_end = on_connection_end;
+    struct dial dial = { .to = &w.address, .timeout_ms = 60000 };
+    CHECK(h1_connect(&w.loop, &dial, &owner, &up) == 0);
+    w.conn = (struct h1_conn *)h1_serve(&w.loop, world_accept(), &peer, &w.host);
     for (; up || w.conn || client.stream || server.stream; turns++) {
         CHECK(turns < STUCK_TURNS);
         if (client.stream == NULL && server.stream == NULL && up && (exchanges == 0 || up_idle)) {
             if (exchanges++ == EXCHANGES_MAX)
-                h1_close(up);
+                http_close(up);
             else
                 begin_exchange();
         }

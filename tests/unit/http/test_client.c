@@ -41,14 +41,14 @@ static void a_connection_serves_one_request_after_the_other(void **state)
         assert_in("hello");
         release_stream();
         assert_int_equal(w.told.idles, i);
-        assert_true(h1_is_usable(w.conn));
+        assert_true(world_is_usable());
     }
 }
 
 static void a_stream_opened_while_connecting_is_sent_when_connected(void **state)
 {
     world_connecting();
-    assert_false(h1_is_usable(w.conn));
+    assert_false(world_is_usable());
     world_open();
     assert_int_equal(stream_send_head(w.stream, request("GET", "/a", BODY_NONE), true), 0);
     assert_true(w.stream->unsent);
@@ -225,8 +225,8 @@ static void a_close_noticed_at_opening_says_unsent_at_once(void **state)
     struct arena *arena = arena_new(&w.memory, ARENA_LIMIT_DEFAULT);
     raw_close();
     world_hold_ready(); /* the loop sees the end and has no time yet to act on it */
-    assert_false(h1_is_usable(w.conn));
-    assert_int_equal(h1_open(w.conn, arena, NULL, NULL, &stream), -ERR_UPSTREAM_UNSENT);
+    assert_false(world_is_usable());
+    assert_int_equal(http_open(&w.conn->base, arena, NULL, NULL, &stream), -ERR_UPSTREAM_UNSENT);
     assert_null(w.conn);
     arena_free(arena);
 }
@@ -395,7 +395,7 @@ static void a_service_that_takes_nothing_meets_a_timeout(void **state)
 static void a_refused_connection_is_told(void **state)
 {
     world_connecting();
-    h1_close(w.conn);
+    http_close(&w.conn->base);
     raw_close();
     close(w.listener); /* nobody listens at the port any more */
     world_reconnect();

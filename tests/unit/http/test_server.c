@@ -145,7 +145,7 @@ static void an_old_client_gets_a_body_that_ends_with_the_connection(void **state
 {
     world_serve();
     raw_send("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
-    assert_true(w.stream->keep_alive);
+    assert_true(w.conn->stream->keep_alive);
     assert_int_equal(stream_send_head(w.stream, response(200, BODY_UNKNOWN), false), 0);
     send_text("hello");
     end_body();

@@ -507,7 +507,7 @@ static void a_connect_becomes_a_tunnel_or_the_end(void **state)
 static void draining_ends_idle_connections_or_answers_once_more(void **state)
 {
     world_serve();
-    h1_drain(w.conn, false);
+    http_drain(&w.conn->base, false);
     raw_send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
     reply(200, "x");
     raw_expect_part("Connection: close\r\n\r\nx");
@@ -516,7 +516,7 @@ static void draining_ends_idle_connections_or_answers_once_more(void **state)
     raw_close();
     w.got_end = false;
     world_serve();
-    h1_drain(w.conn, true);
+    http_drain(&w.conn->base, true);
     raw_expect_end();
     assert_int_equal(w.told.ends, 1);
     settle();
@@ -527,7 +527,7 @@ static void closing_resets_the_stream(void **state)
 {
     world_serve();
     raw_send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
-    h1_close(w.conn);
+    http_close(&w.conn->base);
     assert_int_equal(w.told.resets, 1);
     assert_int_equal(w.stream->err, ERR_DRAINING);
     raw_expect_end();

@@ -84,7 +84,7 @@ static void a_spliced_response_arrives_whole(void **state)
     struct arena *arena = down.stream->arena;
     down.stream->ops->release(down.stream);
     arena_free(arena);
-    h1_close(server);
+    http_close(&server->base);
     close(down.raw);
     free(down.got);
 }

@@ -99,7 +99,7 @@ static void run(struct seen *seen, const char *text, size_t split, size_t piece)
     if (w.stream)
         release_stream();
     if (w.conn)
-        h1_close(w.conn);
+        http_close(&w.conn->base);
     raw_close();
     loop_turn(&w.loop, 0);
 }

@@ -71,7 +71,7 @@ static void finish_scenario(void)
         arena_free(s->arena);
     }
     if (w.conn)
-        h1_close(w.conn);
+        http_close(&w.conn->base);
     raw_close();
     pipe_done(&w.body);
     pipe_init(&w.body, &w.memory, UINT32_MAX);

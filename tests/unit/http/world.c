@@ -140,18 +140,18 @@ static void on_connection_end(struct stream_host *host)
     w.conn = NULL;
 }
 
-static void on_idle(struct h1_conn *conn, void *owner)
+static void on_free(struct http_owner *owner, struct http_conn *conn)
 {
     w.told.idles++;
 }
 
-static void on_closed(struct h1_conn *conn, void *owner)
+static void on_closed(struct http_owner *owner, struct http_conn *conn)
 {
     w.told.closeds++;
     w.conn = NULL;
 }
 
-static const struct h1_client_owner owner = { .on_idle = on_idle, .on_closed = on_closed };
+static struct http_owner owner = { .limits = &w.limits, .on_free = on_free, .on_closed = on_closed };
 
 /* ---- set-up ---- */
 
@@ -183,7 +183,13 @@ int world_set_up(void **state)
         .send_idle_ms = 60000,
         .linger_ms = 60000,
     };
-    w.host = (struct stream_host){ .on_request = on_request, .on_connection_end = on_connection_end };
+    w.host = (struct stream_host){
+        .limits = &w.limits,
+        .local = &w.address,
+        .on_request = on_request,
+        .on_connection_end = on_connection_end,
+    };
+    list_init(&w.host.conns);
     if (memory_init(&w.memory, NULL, 0) < 0 || loop_init(&w.loop, &w.memory) < 0)
         return -1;
     pipe_init(&w.body, &w.memory, UINT32_MAX);
@@ -195,7 +201,7 @@ int world_tear_down(void **state)
     if (w.stream)
         release_stream();
     if (w.conn)
-        h1_close(w.conn);
+        http_close(&w.conn->base);
     pipe_done(&w.body);
     raw_close();
     if (w.listener >= 0)
@@ -242,7 +248,7 @@ void world_serve_or_not(void)
     assert_true(w.raw >= 0);
     assert_int_equal(setsockopt(w.raw, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int)), 0);
     assert_int_equal(connect(w.raw, (struct sockaddr *)&at, len), 0);
-    w.conn = h1_serve(&w.loop, world_accept(), &peer, &w.address, &w.host, &w.limits);
+    w.conn = (struct h1_conn *)h1_serve(&w.loop, world_accept(), &peer, &w.host);
 }
 
 void world_serve_quietly(void)
@@ -257,9 +263,25 @@ void world_serve(void)
     settle();
 }
 
+static int connect_to_listener(void)
+{
+    struct dial dial = { .to = &w.address, .timeout_ms = 60000 };
+    struct http_conn *conn = NULL;
+    int rc = h1_connect(&w.loop, &dial, &owner, &conn);
+
+    w.conn = (struct h1_conn *)conn;
+    return rc;
+}
+
+bool world_is_usable(void)
+{
+    return w.conn->state == H1_OPEN && http_streams_free(&w.conn->base) == 1 &&
+           !(w.conn->transport.io.ready & (IO_READABLE | IO_HANGUP));
+}
+
 void world_reconnect(void)
 {
-    assert_int_equal(h1_connect(&w.loop, &w.address, 60000, &w.limits, &owner, NULL, &w.conn), 0);
+    assert_int_equal(connect_to_listener(), 0);
 }
 
 void world_connecting(void)
@@ -272,7 +294,7 @@ void world_connecting(void)
 void world_connect(void)
 {
     world_connecting();
-    turn_until(h1_is_usable(w.conn));
+    turn_until(world_is_usable());
 }
 
 static void ignore_ready(struct io *io)
@@ -292,7 +314,7 @@ void world_hold_ready(void)
 void world_open_in(struct arena *arena)
 {
     assert_null(w.stream);
-    assert_int_equal(h1_open(w.conn, arena, &events, NULL, &w.stream), 0);
+    assert_int_equal(http_open(&w.conn->base, arena, &events, NULL, &w.stream), 0);
 }
 
 void world_open(void)
@@ -308,9 +330,9 @@ struct arena *world_open_or_not(void)
     struct arena *arena = arena_new(&w.memory, ARENA_LIMIT_DEFAULT);
 
     world_listen();
-    if (h1_connect(&w.loop, &w.address, 60000, &w.limits, &owner, NULL, &w.conn) == 0) {
+    if (connect_to_listener() == 0) {
         w.raw = world_accept();
-        if (arena && h1_open(w.conn, arena, &events, NULL, &w.stream) < 0)
+        if (arena && http_open(&w.conn->base, arena, &events, NULL, &w.stream) < 0)
             w.stream = NULL;
     } else { /* it may have been connected all the same */
         struct pollfd ready = { .fd = w.listener, .events = POLLIN };

@@ -13,7 +13,7 @@
 
 #include "base/arena.h"
 #include "base/memory.h"
-#include "http/h1/h1.h"
+#include "http/h1/conn.h"
 #include "loop/loop.h"
 
 enum { PATIENCE_MS = 10000, RAW_MAX = 1 << 20 };
@@ -61,6 +61,7 @@ void world_serve_quietly(void);        /* without turning the loop */
 void world_serve_or_not(void);         /* w.conn stays NULL when there was an error */
 struct arena *world_open_or_not(void); /* connects and opens; w.conn, w.stream stay NULL when there was an error */
 void world_connect(void);              /* w.conn in the client role, its service at w.raw */
+bool world_is_usable(void);            /* w.conn is idle, and nothing has come on it */
 void world_connecting(void);           /* the same, not yet told that it is connected */
 void world_reconnect(void);            /* to the same address, whoever listens there now; no w.raw */
 void world_open(void);                 /* a client stream in a new arena */

@@ -59,9 +59,10 @@ static int connected_pair(struct transport *t)
 {
     int accepted, waiting;
 
-    assert_int_equal(transport_connect(t, &loop, &listening, NULL, on_ready), 0);
+    const struct dial dial = { .to = &listening };
+    assert_int_equal(transport_connect(t, &loop, &dial, on_ready), 0);
     assert_true(t->connecting);
-    while ((waiting = transport_connected(t)) == 1)
+    while ((waiting = transport_establish(t)) == 1)
         loop_turn(&loop, 1000);
     assert_int_equal(waiting, 0);
     assert_false(t->connecting);
@@ -195,8 +196,9 @@ static void a_refused_connect_is_told_apart(void **state)
     assert_int_equal(getsockname(closed, (struct sockaddr *)&at, &len), 0);
     address_from_sockaddr((struct sockaddr *)&at, len, &nobody);
     assert_int_equal(address_parse(SLICE("127.0.0.1:0"), &source, NULL), 0);
-    result = transport_connect(&t, &loop, &nobody, &source, on_ready);
-    while (result == 0 && (result = transport_connected(&t)) == 1) {
+    const struct dial dial = { .to = &nobody, .source = &source };
+    result = transport_connect(&t, &loop, &dial, on_ready);
+    while (result == 0 && (result = transport_establish(&t)) == 1) {
         loop_turn(&loop, 1000);
         result = 0;
     }
@@ -212,7 +214,8 @@ static void a_source_address_that_is_not_ours_is_our_own_error(void **state)
     struct transport t;
 
     assert_int_equal(address_parse(SLICE("203.0.113.1:0"), &source, NULL), 0);
-    assert_int_equal(transport_connect(&t, &loop, &listening, &source, on_ready), -ERR_SYSTEM);
+    const struct dial dial = { .to = &listening, .source = &source };
+    assert_int_equal(transport_connect(&t, &loop, &dial, on_ready), -ERR_SYSTEM);
     assert_int_equal(t.io.fd, -1);
 }
 
