@@ -42,7 +42,7 @@ enum err_side { SIDE_NONE, SIDE_CLIENT, SIDE_UPSTREAM, SIDE_INTERNAL };
     X(HANDSHAKE_FAILED,       CLIENT,   false, 400, "handshake_failed",         "The TLS handshake failed")            \
     X(CERTIFICATE_REQUIRED,   CLIENT,   false, 400, "certificate_required",     "The client showed no certificate")    \
     X(CERTIFICATE_REFUSED,    CLIENT,   false, 400, "certificate_refused",      "The client's certificate is not acceptable") \
-    X(NOT_TLS,                CLIENT,   false, 400, "not_tls",                  "A plain HTTP request was sent to a TLS port") \
+    X(PLAIN_HTTP,             CLIENT,   false, 400, "plain_http",               "Plain HTTP was sent to a TLS port")   \
     X(BAD_PROXY_HEADER,       CLIENT,   false, 400, "bad_proxy_header",         "The PROXY protocol header is malformed") \
     X(PROTOCOL,               CLIENT,   false, 400, "protocol_error",           "The client broke the protocol")       \
     X(UPGRADE_REFUSED,        CLIENT,   false, 400, "upgrade_refused",          "The upgrade is not acceptable")       \
