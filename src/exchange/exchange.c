@@ -119,6 +119,7 @@ static void record_begin(struct exchange *x)
     r->wall_start_ns = loop->wall_ns;
     r->start_ns = loop->now_ns;
     r->peer = x->down->peer;
+    r->facts = x->down->facts;
     r->version = m->version;
     r->method = m->method_name;
     r->scheme = m->scheme;

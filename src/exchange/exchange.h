@@ -117,6 +117,13 @@ struct op *exchange_op(struct exchange *x, enum direction direction);
 /* In on_head: this policy wants the body of the message it is looking at. `bytes_max` bounds WHOLE (0: the gateway's
  * default). */
 void exchange_want_body(struct exchange *x, enum direction direction, enum body_need need, uint64_t bytes_max);
+/* What is known of the client's connection, NULL of a plain one; a child's is its parent's. */
+static inline const struct conn_facts *exchange_facts(const struct exchange *x)
+{
+    while (x->parent)
+        x = x->parent;
+    return x->down->facts;
+}
 /* A local answer: the head is x->response with this status and no fields but those added after the call; `body` is
  * copied. Then return REPLIED (a policy). Invalid once head_down. -ERR_MEMORY: fall back to exchange_fail. */
 MUST_USE int exchange_reply(struct exchange *x, unsigned status, struct slice content_type, struct slice body);

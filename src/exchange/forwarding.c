@@ -29,6 +29,8 @@ static const struct conf_type network_type = {
     .pattern = "IP, IP/BITS or `unix:`",
 };
 
+static const struct conf_type certificate_part_type = { .kind = CONF_ENUM, .words = certificate_part_words };
+
 static const struct conf_field forwarding_fields[] = {
     { "trusted",
       { .kind = CONF_LIST, .item = &network_type, .max = 1024 },
@@ -55,6 +57,13 @@ static const struct conf_field forwarding_fields[] = {
       0,
       "maitred",
       "Our name in the `Via` field of requests to services; `off` sends none." },
+    { "client_certificate",
+      { .kind = CONF_LIST, .item = &certificate_part_type, .max = PART_COUNT },
+      CONF_AT(forwarding_conf, client_certificate),
+      CONF_LONE,
+      NULL,
+      "What services are told of the certificate that a client proved itself with, one field each; see docs/tls.md. As "
+      "soon as one is listed, what clients send under any of these names is removed." },
     CONF_END,
 };
 
@@ -261,6 +270,7 @@ static bool tells_the_way(const struct field *f)
 
 int forwarding_apply(struct exchange *x, const struct forwarding_conf *conf)
 {
+    client_certificate_strip(conf, &x->request->fields);
     x->peer = address_text(x, x->down->peer);
     if (!x->peer.at)
         return -ERR_MEMORY;
@@ -336,6 +346,8 @@ int forwarding_add_hop(struct exchange *x, const struct forwarding_conf *conf, s
         if (rc == 0 && conf->forwarded)
             rc = add_forwarded(x, request, peer);
     }
+    if (rc == 0)
+        rc = client_certificate_tell(x, conf, request);
     if (rc == 0 && conf->via && strcmp(conf->via, "off") != 0)
         rc = add_via(x, request, conf->via);
     return rc;

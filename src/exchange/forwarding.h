@@ -12,13 +12,18 @@
 #include "net/address.h"
 
 struct exchange;
+struct fields;
 struct message;
 
+/* One field each; see exchange/client_certificate.c. */
+enum certificate_part { PART_CERTIFICATE, PART_CHAIN, PART_SUBJECT, PART_SANS, PART_SHA256, PART_VERIFY, PART_COUNT };
+
 struct forwarding_conf {
-    struct conf_list trusted; /* of struct network: peers whose forwarding fields are believed */
-    bool x_forwarded;         /* send X-Forwarded-* (default on) */
-    bool forwarded;           /* send Forwarded (default on) */
-    const char *via;          /* our name in Via; "off" sends none */
+    struct conf_list trusted;            /* of struct network: peers whose forwarding fields are believed */
+    bool x_forwarded;                    /* send X-Forwarded-* (default on) */
+    bool forwarded;                      /* send Forwarded (default on) */
+    const char *via;                     /* our name in Via; "off" sends none */
+    struct conf_list client_certificate; /* of int, enum certificate_part: what services are told of it */
 };
 extern const struct conf_struct forwarding_schema;
 
@@ -26,3 +31,9 @@ extern const struct conf_struct forwarding_schema;
 MUST_USE int forwarding_apply(struct exchange *x, const struct forwarding_conf *conf);
 /* Adds our hop to a request that goes to a service. */
 MUST_USE int forwarding_add_hop(struct exchange *x, const struct forwarding_conf *conf, struct message *request);
+
+/* client_certificate.c: the fields that tell services of the client's certificate. Nothing when none is configured. */
+extern const struct conf_word certificate_part_words[];
+/* What the client sent under their names, in any spelling that a service could take for them, is removed. */
+void client_certificate_strip(const struct forwarding_conf *conf, struct fields *fields);
+MUST_USE int client_certificate_tell(struct exchange *x, const struct forwarding_conf *conf, struct message *request);

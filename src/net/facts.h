@@ -41,11 +41,13 @@ struct conn_facts {
     struct slice sni;     /* the name that the client asked for, lower case */
     struct slice subject; /* of the client's certificate, RFC 2253; the rest too */
     struct slice issuer;
-    struct slice serial;    /* hexadecimal */
-    struct slice sha256;    /* its fingerprint, hexadecimal, lower case */
-    struct slice sans;      /* "DNS:a.example,URI:spiffe://b/c": as many as fit */
-    struct slice prologue;  /* client role: what is still to be sent in front of everything */
-    struct slice unique_id; /* of a PROXY v2 header (PP2_TYPE_UNIQUE_ID) */
+    struct slice serial;      /* hexadecimal */
+    struct slice sha256;      /* its fingerprint, hexadecimal, lower case */
+    struct slice sans;        /* "DNS:a.example,URI:spiffe://b/c": as many as fit */
+    struct slice certificate; /* the client's, DER; empty unless the listener passes it on */
+    struct slice chain;       /* what the client sent behind it, DER one after the other; likewise */
+    struct slice prologue;    /* client role: what is still to be sent in front of everything */
+    struct slice unique_id;   /* of a PROXY v2 header (PP2_TYPE_UNIQUE_ID) */
 };
 
 /* With one reference. NULL without memory. */

@@ -8,10 +8,11 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "net/address.h"
+#include "net/facts.h"
 #include "observe/access_log.h"
 #include "observe/line.h"
 
-/* In the second try: 15 texts of that many bytes, each byte as \u00xx, and the rest, are below access_log.c's LINE_MAX.
+/* In the second try: 17 texts of that many bytes, each byte as \u00xx, and the rest, are below access_log.c's LINE_MAX.
  */
 enum { CUT_TEXT_MAX = 512 };
 
@@ -123,6 +124,19 @@ static void json_request(struct line *line, const struct record *record)
     member_text_if(line, "trace_id", record->trace_id);
 }
 
+static void json_tls(struct line *line, const struct conn_facts *facts)
+{
+    if (!facts || !facts->secure)
+        return;
+    member_text(line, "tls", facts->version);
+    member_text(line, "tls_cipher", facts->cipher);
+    member_text_if(line, "sni", facts->sni);
+    if (facts->resumed)
+        line_literal(line, ",\"tls_resumed\":true");
+    if (facts->proof == PROOF_VERIFIED)
+        member_text(line, "client_subject", facts->subject);
+}
+
 static void json_upstream(struct line *line, const struct record *record)
 {
     struct slice upstream = slice_from(record->upstream);
@@ -178,6 +192,7 @@ static void format_json(struct line *line, const struct record *record)
     line_put(line, time, sizeof(time));
     line_char(line, '"');
     json_request(line, record);
+    json_tls(line, record->facts);
     member_u64(line, "status", status_of(record));
     member_u64(line, "bytes_in", record->bytes_in);
     member_u64(line, "bytes_out", record->bytes_out);

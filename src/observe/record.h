@@ -11,6 +11,7 @@
 #include "base/slice.h"
 
 struct address;
+struct conn_facts;
 
 struct record {
     /* when: loop nanoseconds; 0 when it did not happen */
@@ -23,8 +24,9 @@ struct record {
     uint64_t end_ns;
     /* who and what */
     const struct address *peer;
-    struct slice client; /* the client's address as trusted hops say, text */
-    uint8_t version;     /* enum http_version */
+    const struct conn_facts *facts; /* of the client's connection; NULL when it is a plain one */
+    struct slice client;            /* the client's address as trusted hops say, text */
+    uint8_t version;                /* enum http_version */
     struct slice method, scheme, authority, path, query, user_agent, referer;
     struct slice request_id;
     struct slice trace_id;

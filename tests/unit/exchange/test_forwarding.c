@@ -14,6 +14,7 @@
 #include "base/memory.h"
 #include "exchange/exchange.h"
 #include "exchange/forwarding.h"
+#include "net/facts.h"
 
 struct bench {
     struct memory memory;
@@ -206,6 +207,83 @@ static void nothing_is_told_that_is_switched_off(void **state)
     tear_down(&b);
 }
 
+/* ---- the client's certificate ---- */
+
+static const struct {
+    const char *name, *value;
+} told[] = {
+    { "X-Client-Cert-Subject", "CN=caf\\C3\\A9\\0D\\0A" },
+    { "X-Client-Cert-San", "DNS:a.example" },
+    { "X-Client-Cert-Sha256", "00ff" },
+    { "X-Client-Cert-Verify", "SUCCESS" },
+};
+
+static int every_part[] = { PART_CERTIFICATE, PART_CHAIN, PART_SUBJECT, PART_SANS, PART_SHA256, PART_VERIFY };
+
+static void tell(struct bench *b)
+{
+    b->conf.client_certificate = (struct conf_list){ every_part, ARRAY_LEN(every_part) };
+    assert_int_equal(forwarding_apply(&b->x, &b->conf), 0);
+    assert_int_equal(forwarding_add_hop(&b->x, &b->conf, &b->request), 0);
+}
+
+static void a_proven_client_is_told_of_in_fields(void **state)
+{
+    static const char certificate[] = "\x30\x0f"
+                                      "0123456789abcde",
+                      chain[] = "\x30\x0e"
+                                "0123456789abcd\x30\x10"
+                                "0123456789abcdef";
+    struct bench b;
+    set_up(&b, "1.2.3.4");
+    struct conn_facts facts = {
+        .secure = true,
+        .proof = PROOF_VERIFIED,
+        .subject = SLICE("CN=caf\xc3\xa9\r\n"),
+        .sans = SLICE("DNS:a.example"),
+        .sha256 = SLICE("00ff"),
+        .certificate = { certificate, sizeof(certificate) - 1 },
+        .chain = { chain, sizeof(chain) - 1 },
+    };
+    b.down.facts = &facts;
+    add(&b, "X-Client-Cert-Subject", "CN=root");
+    tell(&b);
+    for (size_t i = 0; i < ARRAY_LEN(told); i++)
+        assert_field(&b.request, told[i].name, told[i].value, "told");
+    assert_field(&b.request, "Client-Cert", ":MA8wMTIzNDU2Nzg5YWJjZGU=:", "RFC 9440");
+    assert_field(&b.request, "Client-Cert-Chain", ":MA4wMTIzNDU2Nzg5YWJjZA==:, :MBAwMTIzNDU2Nzg5YWJjZGVm:", "RFC 9440");
+    tear_down(&b);
+}
+
+static void what_a_client_says_of_its_certificate_is_removed(void **state)
+{
+    static const char *const names[] = { "Client-Cert",       "client-cert-chain",    "X-Client-Cert-Subject",
+                                         "x_client_cert_san", "X-CLIENT-CERT_SHA256", "X-Client-Cert-Verify" };
+    for (int trusted = 0; trusted < 2; trusted++) {
+        struct bench b;
+        set_up(&b, trusted ? "10.0.0.1" : "1.2.3.4");
+        for (size_t i = 0; i < ARRAY_LEN(names); i++)
+            add(&b, names[i], "SUCCESS");
+        tell(&b);
+        for (size_t i = 0; i + 1 < ARRAY_LEN(names); i++)
+            assert_field(&b.request, names[i], NULL, "said by the client");
+        assert_field(&b.request, "X-Client-Cert-Verify", "NONE", "said by us");
+        tear_down(&b);
+    }
+}
+
+static void without_the_option_these_fields_are_the_clients_own(void **state)
+{
+    struct bench b;
+    set_up(&b, "1.2.3.4");
+    add(&b, "Client-Cert", ":MA8=:");
+    assert_int_equal(forwarding_apply(&b.x, &b.conf), 0);
+    assert_int_equal(forwarding_add_hop(&b.x, &b.conf, &b.request), 0);
+    assert_field(&b.request, "Client-Cert", ":MA8=:", "off");
+    assert_field(&b.request, "X-Client-Cert-Verify", NULL, "off");
+    tear_down(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -216,6 +294,9 @@ int main(void)
         cmocka_unit_test(our_hop_is_put_behind_those_that_are_believed),
         cmocka_unit_test(an_ipv6_or_unix_peer_is_named_as_the_rfc_says),
         cmocka_unit_test(nothing_is_told_that_is_switched_off),
+        cmocka_unit_test(a_proven_client_is_told_of_in_fields),
+        cmocka_unit_test(what_a_client_says_of_its_certificate_is_removed),
+        cmocka_unit_test(without_the_option_these_fields_are_the_clients_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "base/rng.h"
 #include "net/address.h"
+#include "net/facts.h"
 #include "observe/access_log.h"
 
 static struct memory memory;
@@ -174,6 +175,30 @@ static void a_cut_answer_and_a_tunnel_are_told(void **state)
     assert_int_equal(json_get(root, "tunnel")->kind, JSON_TRUE);
 }
 
+static void a_secure_connection_says_how_and_who(void **state)
+{
+    struct record record = full_record();
+    struct conn_facts facts = { .secure = true,
+                                .version = SLICE("TLSv1.3"),
+                                .cipher = SLICE("TLS_AES_128_GCM_SHA256"),
+                                .sni = SLICE("a.example"),
+                                .subject = SLICE("CN=\"x\"") };
+    record.facts = &facts;
+    const struct json *root = parse(make(ACCESS_LOG_JSON, &record, sizeof(line) - 1));
+    assert_text(root, "tls", facts.version);
+    assert_text(root, "tls_cipher", facts.cipher);
+    assert_text(root, "sni", facts.sni);
+    assert_null(json_get(root, "tls_resumed"));
+    assert_null(json_get(root, "client_subject")); /* nobody has proved it */
+    facts.resumed = true;
+    facts.proof = PROOF_VERIFIED;
+    root = parse(make(ACCESS_LOG_JSON, &record, sizeof(line) - 1));
+    assert_int_equal(json_get(root, "tls_resumed")->kind, JSON_TRUE);
+    assert_text(root, "client_subject", facts.subject);
+    facts.secure = false; /* only a PROXY header */
+    assert_null(json_get(parse(make(ACCESS_LOG_JSON, &record, sizeof(line) - 1)), "tls"));
+}
+
 static void a_client_that_left_before_an_answer_is_499(void **state)
 {
     struct record record = full_record();
@@ -332,6 +357,7 @@ int main(void)
         TEST(an_empty_record_is_a_line_in_both_formats),
         TEST(an_error_names_its_side_and_word),
         TEST(a_cut_answer_and_a_tunnel_are_told),
+        TEST(a_secure_connection_says_how_and_who),
         TEST(a_client_that_left_before_an_answer_is_499),
         TEST(without_trusted_hops_the_client_is_the_peer),
         TEST(moments_that_did_not_come_leave_their_times_out),
