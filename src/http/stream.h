@@ -28,6 +28,7 @@ struct stream;
 struct arena;
 struct address;
 struct conn_facts;
+struct proxy_rules;
 struct transport_layer;
 
 enum sent {
@@ -126,6 +127,7 @@ struct stream_host {
     const struct http_limits *limits;
     const struct address *local;         /* the listener's */
     const struct transport_layer *layer; /* TLS; NULL: plain */
+    const struct proxy_rules *proxy;     /* who brings a PROXY header (net/proxy_header.h); NULL: nobody */
     struct link conns;                   /* struct http_conn; the codecs put them in and take them out */
     /* A request head is complete, or so broken that it is answered locally: then err is not ERR_NONE and the head holds
      * what was understood (method OTHER and empty slices at worst). The receiver sets stream->events and user; the
@@ -140,19 +142,20 @@ struct stream_host {
 
 /* Limits and timeouts of one connection, shared by all of a listener; immutable. */
 struct http_limits {
-    uint32_t head_bytes_max;   /* request line and fields, or status line and fields: 431/414, 502 */
-    uint32_t target_bytes_max; /* 414 */
-    uint16_t fields_max;       /* 431, 502 */
-    uint32_t body_room_bytes;  /* of stream->in */
-    uint32_t drain_bytes_max;  /* of an unread request body before the connection is closed instead */
-    uint32_t splice_bytes_min; /* splice when more than this is left; 0 never */
-    uint32_t requests_max;     /* on one connection; 0 no limit */
-    uint32_t head_timeout_ms;  /* first byte (or accept) to the head's end */
-    uint32_t keep_alive_ms;    /* idle between requests */
-    uint32_t body_idle_ms;     /* the peer owes body bytes and sends none */
-    uint32_t send_idle_ms;     /* we owe bytes and the peer takes none */
-    uint32_t linger_ms;        /* after our end, waiting for theirs */
-    bool underscores_ok;       /* keep fields with "_" in their name; else they are dropped */
-    bool escaped_slashes_ok;   /* in paths: struct uri_rules, for whoever routes */
-    bool empty_segments_ok;    /* the same */
+    uint32_t head_bytes_max;       /* request line and fields, or status line and fields: 431/414, 502 */
+    uint32_t target_bytes_max;     /* 414 */
+    uint16_t fields_max;           /* 431, 502 */
+    uint32_t body_room_bytes;      /* of stream->in */
+    uint32_t drain_bytes_max;      /* of an unread request body before the connection is closed instead */
+    uint32_t splice_bytes_min;     /* splice when more than this is left; 0 never */
+    uint32_t requests_max;         /* on one connection; 0 no limit */
+    uint32_t handshake_timeout_ms; /* accept to what comes in front of HTTP (PROXY header, TLS) being done */
+    uint32_t head_timeout_ms;      /* first byte (or accept) to the head's end */
+    uint32_t keep_alive_ms;        /* idle between requests */
+    uint32_t body_idle_ms;         /* the peer owes body bytes and sends none */
+    uint32_t send_idle_ms;         /* we owe bytes and the peer takes none */
+    uint32_t linger_ms;            /* after our end, waiting for theirs */
+    bool underscores_ok;           /* keep fields with "_" in their name; else they are dropped */
+    bool escaped_slashes_ok;       /* in paths: struct uri_rules, for whoever routes */
+    bool empty_segments_ok;        /* the same */
 };
