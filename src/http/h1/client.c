@@ -18,6 +18,7 @@
 #include "base/arena.h"
 #include "base/memory.h"
 #include "http/h1/write.h"
+#include "http/websocket.h"
 #include "net/facts.h"
 
 static void client_on_ready(struct io *io);
@@ -205,7 +206,14 @@ static int parse_response(struct h1_conn *conn, struct h1_stream *s, struct slic
     int err = h1_parse_response(s->base.arena, text, &rules, s->method, ret_head);
     if (err)
         return err;
-    return ret_head->message->status == 101 && !was_asked(s, ret_head->message->upgrade) ? -ERR_UPSTREAM_BAD_HEAD : 0;
+    struct message *message = ret_head->message;
+    if (message->status != 101)
+        return 0;
+    if (!was_asked(s, message->upgrade) || (s->key.len > 0 && !websocket_accepts(message, s->key)))
+        return -ERR_UPSTREAM_BAD_HEAD;
+    if (s->key.len > 0)
+        fields_remove_name(&message->fields, SLICE("Sec-WebSocket-Accept"));
+    return 0;
 }
 
 /* false: the stream failed. */
@@ -391,6 +399,28 @@ static int choose_framing(struct h1_stream *s, const struct message *head, bool 
     return 0;
 }
 
+/* A client that speaks a later version has no key (RFC 8441 5), and a service of HTTP/1 wants one: it is ours. */
+static int give_key(struct h1_stream *s, struct message *head)
+{
+    char *key = arena_alloc(s->base.arena, WEBSOCKET_KEY_LEN);
+    struct fields fields;
+
+    if (key == NULL || message_copy_fields(s->base.arena, &head->fields, &fields) < 0)
+        return -ERR_MEMORY;
+    websocket_key(key);
+    s->key = slice_make(key, WEBSOCKET_KEY_LEN);
+    head->fields = fields;
+    return fields_set(&head->fields, s->base.arena, SLICE("Sec-WebSocket-Key"), s->key);
+}
+
+static int write_keyed(struct h1_stream *s, const struct message *head, const struct h1_framing *framing)
+{
+    struct message keyed = *head;
+    int err = give_key(s, &keyed);
+
+    return err ? err : h1_write_request(&s->out, &keyed, framing);
+}
+
 static int client_send_head(struct stream *stream, const struct message *head, bool end)
 {
     struct h1_stream *s = h1_stream_of(stream);
@@ -411,7 +441,8 @@ static int client_send_head(struct stream *stream, const struct message *head, b
         s->asked_upgrade = true;
         s->asked = head->upgrade;
     }
-    err = h1_write_request(&s->out, head, &framing);
+    bool keyless = s->asked_upgrade && head->version >= HTTP_2 && websocket_is(head->upgrade);
+    err = keyless ? write_keyed(s, head, &framing) : h1_write_request(&s->out, head, &framing);
     if (err) {
         if (err == -ERR_MEMORY)
             stream_unwrite(s, 0);

@@ -76,6 +76,7 @@ struct h1_stream {
     uint64_t body_due_ms; /* the peer owes body bytes; 0: not waited for */
     uint64_t send_due_ms; /* the peer should take bytes */
     struct slice asked;   /* client: the protocols of `asked_upgrade` */
+    struct slice key;     /* client: of a WebSocket, when it was made here: then the answer is checked here too */
     uint64_t turn;        /* which turn_bytes counts */
     uint64_t drain_left;  /* with `discard` */
     uint32_t turn_bytes;

@@ -6,9 +6,11 @@
  * connection that cannot be kept says so in its last head; an old client that asked for keep-alive is told that it got
  * it.
  */
+#include "base/arena.h"
 #include "base/clock.h"
 #include "http/h1/server.h"
 #include "http/h1/write.h"
+#include "http/websocket.h"
 #include "net/facts.h"
 
 /* Value of Date, made once a second and thread. */
@@ -76,6 +78,30 @@ static void choose_connection(struct h1_stream *s, const struct message *head, s
     framing->keep_alive = s->keep_alive && s->base.head->version == HTTP_1_0;
 }
 
+/* A service that speaks a later version accepts without a word (RFC 8441 5); this client waits for it. */
+static int give_accept(struct h1_stream *s, struct message *head)
+{
+    struct slice key = websocket_key_of(s->base.head), name = SLICE("Sec-WebSocket-Accept");
+    char *accept = arena_alloc(s->base.arena, WEBSOCKET_ACCEPT_LEN);
+    struct fields fields;
+
+    if (key.at == NULL)
+        return -ERR_UPGRADE_REFUSED;
+    if (accept == NULL || message_copy_fields(s->base.arena, &head->fields, &fields) < 0)
+        return -ERR_MEMORY;
+    websocket_accept(key, accept);
+    head->fields = fields;
+    return fields_set(&head->fields, s->base.arena, name, slice_make(accept, WEBSOCKET_ACCEPT_LEN));
+}
+
+static int write_accepting(struct h1_stream *s, const struct message *head, const struct h1_framing *framing)
+{
+    struct message accepting = *head;
+    int err = give_accept(s, &accepting);
+
+    return err ? err : h1_write_response(&s->out, &accepting, framing, date_now(conn_loop(s->conn)));
+}
+
 static int server_send_head(struct stream *stream, const struct message *head, bool end)
 {
     struct h1_stream *s = h1_stream_of(stream);
@@ -94,7 +120,9 @@ static int server_send_head(struct stream *stream, const struct message *head, b
     if (tunnel)
         framing.close = framing.keep_alive = false;
     uint32_t before = s->out.bytes;
-    err = h1_write_response(&s->out, head, &framing, date_now(conn_loop(s->conn)));
+    bool unsaid = head->status == 101 && head->version >= HTTP_2 && websocket_is(head->upgrade);
+    err = unsaid ? write_accepting(s, head, &framing)
+                 : h1_write_response(&s->out, head, &framing, date_now(conn_loop(s->conn)));
     if (err) {
         if (err == -ERR_MEMORY)
             stream_unwrite(s, before);
