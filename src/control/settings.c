@@ -85,7 +85,8 @@ static const struct conf_field limits_fields[] = {
       0,
       "100000",
       "Client connections in the whole process, or fewer where it may not open as many files (two for each). At the "
-      "limit accepting pauses: the kernel's backlog holds the rest." },
+      "limit accepting pauses, the kernel's backlog holds the rest, and connections that are idle between requests are "
+      "closed for them, the oldest first." },
     { "memory",
       { .kind = CONF_BYTES },
       CONF_AT(limits_conf, memory_bytes),

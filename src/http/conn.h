@@ -26,6 +26,9 @@ struct http_conn_ops {
     void (*drain)(struct http_conn *conn, bool now);
     /* At once; streams are reset with ERR_DRAINING. */
     void (*close)(struct http_conn *conn);
+    /* Server role: others wait for room. One that has been served and has no stream now is closed, and that is told;
+     * may be NULL. */
+    bool (*shed)(struct http_conn *conn);
 
     /* Client role only. A stream on a connection with streams_free; it may be connecting still. The events and user are
      * set before it returns. -ERR_UPSTREAM_UNSENT when the service has closed meanwhile (noticed before any write):
@@ -68,6 +71,10 @@ static inline void http_drain(struct http_conn *conn, bool now)
 static inline void http_close(struct http_conn *conn)
 {
     conn->ops->close(conn);
+}
+static inline bool http_shed(struct http_conn *conn)
+{
+    return conn->ops->shed && conn->ops->shed(conn);
 }
 static inline int http_open(struct http_conn *conn, struct arena *arena, const struct stream_events *events, void *user,
                             struct stream **ret_stream)

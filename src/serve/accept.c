@@ -1,6 +1,7 @@
 /*
  * Accepting: in batches, pausing at the connection limit and when descriptors run out, and stopping without losing what
- * the kernel has queued.
+ * the kernel has queued.  At the limit the oldest connection that has been served and is idle makes room, so
+ * that clients who only hold connections do not keep others out.
  */
 #include <errno.h>
 
@@ -14,6 +15,7 @@
 enum {
     ACCEPT_BATCH = 64, /* one event's share; the level-triggered socket reports again */
     PAUSE_MS = 50,     /* between looks whether there is room again */
+    SHED_BATCH = 16,   /* connections that are looked at for one that is idle */
     REST_MAX = 65536,  /* at the end: more than the largest backlog, so that new clients cannot keep it from ending */
 };
 
@@ -33,6 +35,19 @@ static void pause_accepting(struct server *server)
     timer_set(&server->worker->loop, &server->pause_timer, server->worker->loop.now_ms + PAUSE_MS);
 }
 
+/* The list is in the order of accepting; those that stay go to its end, so that the next look finds others. */
+static void make_room(struct server *server)
+{
+    struct link *conns = &server->host.conns;
+    for (int i = 0; i < SHED_BATCH && !list_empty(conns); i++) {
+        struct link *oldest = conns->next;
+        list_unlink(oldest);
+        list_push_back(conns, oldest);
+        if (http_shed(http_conn_of(oldest)))
+            return;
+    }
+}
+
 void accept_resume(struct server *server)
 {
     if (!server->paused || server->stopping || at_limit(server))
@@ -47,6 +62,8 @@ void accept_on_pause_over(struct timer *timer)
 {
     struct server *server = container_of(timer, struct server, pause_timer);
     accept_resume(server);
+    if (server->paused && !server->stopping)
+        make_room(server);
     if (server->paused && !server->stopping)
         timer_set(&server->worker->loop, timer, server->worker->loop.now_ms + PAUSE_MS);
 }
@@ -93,10 +110,13 @@ void accept_on_ready(struct io *io)
 {
     struct server *server = container_of(io, struct server, io);
     for (int i = 0; i < ACCEPT_BATCH; i++) {
+        if (at_limit(server) && i > 0)
+            return; /* if somebody waits, the socket says so again */
         if (at_limit(server)) {
             log_notice("connection_limit", "at the limit of %u connections: accepting pauses",
                        atomic_load_explicit(&server->shared->connections_max, memory_order_relaxed));
             pause_accepting(server);
+            make_room(server);
             return;
         }
         if (!accept_one(server))

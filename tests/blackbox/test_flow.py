@@ -414,9 +414,8 @@ def test_a_slow_reader_of_a_slow_service_is_not_cut_for_either(gateway, origin):
 
 def test_accepting_pauses_at_the_connection_limit_and_goes_on_below_it(gateway):
     gw = gateway(limits={"connections": 3}, workers=1)
-    wires = [gw.connect() for _ in range(3)]
-    for wire in wires:
-        assert wire.get("/").status == 200
+    wires = [gw.connect() for _ in range(3)]  # none of which has asked yet
+    gw.wait_for_metric(3, "maitred_connections")
     waiting = gw.connect()  # the kernel takes it
     waiting.ask("/")
     assert waiting.is_quiet(0.3)
@@ -424,6 +423,19 @@ def test_accepting_pauses_at_the_connection_limit_and_goes_on_below_it(gateway):
     wires.pop().close()
     assert waiting.response().status == 200
     for wire in [*wires, waiting]:
+        wire.close()
+
+
+def test_at_the_connection_limit_the_oldest_idle_connection_makes_room(gateway):
+    gw = gateway(limits={"connections": 3}, workers=1)
+    wires = [gw.connect() for _ in range(3)]
+    for wire in wires:
+        assert wire.get("/").status == 200
+    with gw.connect() as late:
+        assert late.get("/").status == 200
+        assert wires[0].is_closed()
+        assert wires[1].get("/").status == 200
+    for wire in wires:
         wire.close()
 
 

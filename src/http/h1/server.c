@@ -23,10 +23,21 @@ enum { REQUESTS_A_TURN = 16 }; /* pipelined ones, before others get theirs; a po
 
 static void server_on_ready(struct io *io);
 
+static bool server_shed(struct http_conn *http)
+{
+    struct h1_conn *conn = h1_conn_of(http);
+
+    if (conn->state != H1_OPEN || conn->wait != WAIT_IDLE || conn->kept || conn_can(conn, IO_READABLE))
+        return false;
+    conn_close(conn, false);
+    return true;
+}
+
 static const struct http_conn_ops server_conn_ops = {
     .version = "h1",
     .drain = h1_drain,
     .close = h1_close,
+    .shed = server_shed,
 };
 
 static struct h1_conn *new_conn(struct loop *loop, const struct address *peer, struct stream_host *host)
