@@ -44,7 +44,11 @@ enum err_side { SIDE_NONE, SIDE_CLIENT, SIDE_UPSTREAM, SIDE_INTERNAL };
     X(CERTIFICATE_REFUSED,    CLIENT,   false, 400, "certificate_refused",      "The client's certificate is not acceptable") \
     X(PLAIN_HTTP,             CLIENT,   false, 400, "plain_http",               "Plain HTTP was sent to a TLS port")   \
     X(BAD_PROXY_HEADER,       CLIENT,   false, 400, "bad_proxy_header",         "The PROXY protocol header is malformed") \
+    X(PROXY_HEADER_TIMEOUT,   CLIENT,   false, 408, "proxy_header_timeout",     "The PROXY protocol header came too slowly") \
+    X(PROXY_NOT_TRUSTED,      CLIENT,   false, 403, "proxy_not_trusted",        "Only trusted balancers may connect here") \
     X(PROTOCOL,               CLIENT,   false, 400, "protocol_error",           "The client broke the protocol")       \
+    X(BAD_GRPC_TIMEOUT,       CLIENT,   false, 400, "bad_grpc_timeout",         "grpc-timeout is malformed")           \
+    X(BAD_BODY,               CLIENT,   false, 400, "bad_body",                 "The request body is malformed")       \
     X(UPGRADE_REFUSED,        CLIENT,   false, 400, "upgrade_refused",          "The upgrade is not acceptable")       \
     X(TUNNEL_IDLE,            CLIENT,   false, 408, "tunnel_idle",              "Nothing moved in the tunnel for too long") \
     /* what the gateway decided */                                                                                     \
@@ -74,6 +78,7 @@ enum err_side { SIDE_NONE, SIDE_CLIENT, SIDE_UPSTREAM, SIDE_INTERNAL };
     X(UPSTREAM_FULL,          UPSTREAM, false, 503, "upstream_full",            "The upstream is at its limit")        \
     X(NAME_UNRESOLVED,        UPSTREAM, false, 503, "name_unresolved",          "The upstream's name does not resolve") \
     X(EXCHANGE_TIMEOUT,       UPSTREAM, false, 504, "exchange_timeout",         "The exchange took longer than allowed") \
+    X(DEADLINE_EXCEEDED,      UPSTREAM, false, 504, "deadline_exceeded",        "The call took longer than its client allows") \
     /* ourselves */                                                                                                    \
     X(MEMORY,                 INTERNAL, false, 503, "out_of_memory",            "The gateway is out of memory")        \
     X(OVERLOADED,             INTERNAL, false, 503, "overloaded",               "The gateway is overloaded")           \

@@ -47,7 +47,8 @@ struct conn_facts {
     struct slice certificate; /* the client's, DER; empty unless the listener passes it on */
     struct slice chain;       /* what the client sent behind it, DER one after the other; likewise */
     struct slice prologue;    /* client role: what is still to be sent in front of everything */
-    struct slice unique_id;   /* of a PROXY v2 header (PP2_TYPE_UNIQUE_ID) */
+    struct slice unique_id;   /* of a PROXY v2 header (PP2_TYPE_UNIQUE_ID), any bytes */
+    struct slice authority;   /* of the same: the name that the client asked for (PP2_TYPE_AUTHORITY), any bytes */
 };
 
 /* With one reference. NULL without memory. */
