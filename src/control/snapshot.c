@@ -220,6 +220,23 @@ static void fill_server_settings(struct snapshot *s)
     };
 }
 
+static void fill_servers(struct snapshot *s)
+{
+    size_t count = s->settings.listeners.count;
+    s->servers = mem_must((count + 1) * sizeof(*s->servers));
+    for (size_t i = 0; i < count; i++)
+        s->servers[i] = s->server;
+}
+
+const struct server_settings *snapshot_server(const struct snapshot *snapshot, const struct address *address)
+{
+    const struct listener_conf *listeners = snapshot->settings.listeners.items;
+    for (size_t i = 0; i < snapshot->settings.listeners.count; i++)
+        if (address_eq(&listeners[i].address, address))
+            return &snapshot->servers[i];
+    return NULL;
+}
+
 struct snapshot *snapshot_build(struct conf *conf, const struct conf_node *root, const struct settings *settings,
                                 const struct snapshot_context *context)
 {
@@ -240,6 +257,7 @@ struct snapshot *snapshot_build(struct conf *conf, const struct conf_node *root,
     }
     s->generation = ++generations;
     s->server.router = s->router;
+    fill_servers(s);
     return s;
 }
 
@@ -262,6 +280,7 @@ void snapshot_drop(struct snapshot *s)
         upstream_drop(s->upstreams[i].object);
     mem_free(s->plans);
     mem_free(s->upstreams);
+    mem_free(s->servers);
     conf_free(s->conf);
     mem_free(s);
 }

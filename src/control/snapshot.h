@@ -33,7 +33,8 @@ struct snapshot {
     struct printed *plans; /* in the order of the routes */
     size_t plan_count;
     struct router *router;
-    struct server_settings server;
+    struct server_settings server;   /* what all listeners have in common */
+    struct server_settings *servers; /* one each, in the order of the file */
 };
 
 struct snapshot_context {
@@ -47,6 +48,9 @@ struct snapshot *snapshot_build(struct conf *conf, const struct conf_node *root,
                                 const struct snapshot_context *context);
 struct snapshot *snapshot_hold(struct snapshot *snapshot);
 void snapshot_drop(struct snapshot *snapshot);
+
+/* What it says of the listener with that address; NULL when it has none. */
+const struct server_settings *snapshot_server(const struct snapshot *snapshot, const struct address *address);
 
 /* A hash of a subtree: names, values and order, not places. */
 uint64_t fingerprint_node(const struct conf_node *node);

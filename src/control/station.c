@@ -80,22 +80,14 @@ static struct served *find_served(struct station *station, const struct address 
     return NULL;
 }
 
-static bool is_listed(const struct snapshot *snapshot, const struct address *address)
-{
-    const struct listener_conf *listeners = snapshot->settings.listeners.items;
-    for (size_t i = 0; i < snapshot->settings.listeners.count; i++)
-        if (address_eq(&listeners[i].address, address))
-            return true;
-    return false;
-}
-
 static void update_servers(struct station *station, const struct snapshot *snapshot)
 {
     size_t kept = 0;
     for (size_t i = 0; i < station->served_count; i++) {
         struct served *s = &station->served[i];
-        if (is_listed(snapshot, &s->post.address)) {
-            server_update(s->server, &snapshot->server);
+        const struct server_settings *settings = snapshot_server(snapshot, &s->post.address);
+        if (settings) {
+            server_update(s->server, settings);
             station->served[kept++] = *s;
         } else {
             server_stop(s->server, STOP_LISTENING, &station->stopping);
@@ -107,14 +99,16 @@ static void update_servers(struct station *station, const struct snapshot *snaps
 
 static int serve_post(struct station *station, const struct post *post, const struct snapshot *snapshot)
 {
+    const struct server_settings *settings = snapshot_server(snapshot, &post->address);
+    if (!settings)
+        return -ERR_INTERNAL; /* control posts what the snapshot lists */
     struct served *grown = sys->realloc(station->served, (station->served_count + 1) * sizeof(*grown));
     if (!grown)
         return -ERR_MEMORY;
     station->served = grown;
     struct served *s = &grown[station->served_count];
     s->post = *post;
-    int rc = server_start(&station->worker, post->fd, &post->address, &station->gateway->shared, &snapshot->server,
-                          &s->server);
+    int rc = server_start(&station->worker, post->fd, &post->address, &station->gateway->shared, settings, &s->server);
     station->served_count += rc == 0;
     return rc;
 }

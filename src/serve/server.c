@@ -9,6 +9,7 @@
 #include "conf/conf.h"
 #include "exchange/worker.h"
 #include "http/conn.h"
+#include "observe/metrics.h"
 #include "route/router.h"
 #include "serve/serving.h"
 
@@ -45,6 +46,14 @@ static void on_connection_end(struct stream_host *host)
     server_connection_ended(container_of(host, struct server, host));
 }
 
+/* No exchange, and so no line in the access log: the errors are counted all the same. */
+static void on_dropped(struct stream_host *host, enum err err)
+{
+    const struct worker *worker = container_of(host, struct server, host)->worker;
+    if (worker->errors)
+        series_add(worker->errors[err], worker->index, 1);
+}
+
 static void take_settings(struct server *server, const struct server_settings *settings)
 {
     server->limits = settings->limits;
@@ -68,6 +77,7 @@ int server_start(struct worker *worker, int fd, const struct address *address, s
         .local = &server->address,
         .on_request = dispatch_request,
         .on_connection_end = on_connection_end,
+        .on_dropped = on_dropped,
     };
     list_init(&server->host.conns);
     list_init(&server->link);
