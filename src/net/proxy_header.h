@@ -27,6 +27,8 @@ enum {
     PROXY_V1_MAX = 107,        /* with its line end */
     PROXY_UNIQUE_ID_MAX = 128, /* the specification's bound */
     PROXY_AUTHORITY_MAX = 255, /* a host name has no more */
+    PROXY_TEXT_MAX = 255,      /* of those that are written */
+    PROXY_WRITE_MAX = 2048,    /* what a header is written into: six texts and the rest */
 };
 
 /* What a balancer says of the TLS that the client spoke to it (PP2_TYPE_SSL). */
@@ -63,3 +65,7 @@ bool proxy_header_may_begin(struct slice bytes);
 MUST_USE int proxy_header_length(struct slice bytes, size_t *ret_len);
 /* `bytes` is one header, whole. -ERR_BAD_PROXY_HEADER. */
 MUST_USE int proxy_header_parse(struct slice bytes, struct proxy_header *ret_header);
+
+/* The length. Addresses that are not both IP are told as not known; a text that is too long is left out; netns is never
+ * sent. */
+size_t proxy_header_write(const struct proxy_header *header, char ret_bytes[PROXY_WRITE_MAX]);
