@@ -244,6 +244,9 @@ unsigned conf_error_count(const struct conf *conf);
 void conf_print_diagnostics(const struct conf *conf, FILE *out, bool source);
 /* Nearest of the words by edit distance, or NULL when none is near. */
 const char *conf_nearest(struct slice word, const char *const *words, size_t count);
+/* For CUSTOM fields that name a file: a const char * in the configuration's arena, relative paths from its folder on;
+ * `file:` may stand in front. It is not opened. */
+int conf_parse_path(struct conf *conf, const struct conf_node *node, void *ret_value);
 /* A node's path in the document, in the conf's arena. */
 const char *conf_path(struct conf *conf, const struct conf_node *node);
 /* Member of a map by name; NULL. */

@@ -114,6 +114,9 @@ enum { CONF_FORMATTED_MAX = 32 };
 /* "1m30s", "64KiB", "10"; by the kind. */
 void conf_scalar_format(enum conf_kind kind, int64_t value, char ret_text[CONF_FORMATTED_MAX]);
 
+/* path.c: in the arena; NULL without memory (reported). */
+const char *conf_resolve_path(struct conf *conf, struct conf_mark mark, struct slice path);
+
 /* secret.c */
 void conf_secret_load(struct conf *conf, const struct conf_node *node, const char **value);
 

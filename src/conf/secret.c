@@ -8,18 +8,6 @@
 
 enum { SECRET_BYTES_MAX = 65536 };
 
-/* A relative path begins at the folder of the file that names it. */
-static const char *resolve(struct conf *conf, struct conf_mark mark, struct slice path)
-{
-    const char *slash = mark.file ? strrchr(mark.file, '/') : NULL;
-    if (path.at[0] == '/' || slash == NULL)
-        return conf_keep(conf, path);
-    struct slice joined = arena_printf(conf->arena, "%.*s/%.*s", (int)(slash - mark.file), mark.file, SLICE_ARG(path));
-    if (joined.at == NULL)
-        conf_out_of_memory(conf);
-    return joined.at;
-}
-
 /* Without the one line end that editors leave. */
 static struct slice trimmed(struct slice text)
 {
@@ -32,7 +20,7 @@ static struct slice trimmed(struct slice text)
 
 static const char *read_secret(struct conf *conf, const struct conf_node *node, struct slice path)
 {
-    const char *resolved = resolve(conf, node->mark, path);
+    const char *resolved = conf_resolve_path(conf, node->mark, path);
     struct slice text;
     if (resolved == NULL)
         return NULL;
