@@ -6,6 +6,8 @@ routes, the same proxy with different configurations. To add a case, add a line 
 
 from dataclasses import dataclass
 
+from subjects import Setup
+
 PEERS = ("nginx", "haproxy")
 PROXIES = ("maitred", *PEERS, "relay")
 WITH_SPLICE = ("maitred", *PEERS, "haproxy-splice", "relay", "relay-splice")
@@ -17,22 +19,25 @@ class Entry:
 
     label: str
     subject: str
-    routes: int = 0
+    setup: Setup = Setup()
     load: tuple = ()
 
 
-def entries(names):
-    return tuple(Entry(name, name) for name in names)
+def entries(names, setup=Setup()):
+    return tuple(Entry(name, name, setup) for name in names)
 
 
 def routes_entry(count):
     load = ("--path", "/svc{n}/users/{n}", "--paths", str(count))
-    return Entry(f"maitred, {count:,} routes", "maitred", count, load)
+    return Entry(f"maitred, {count:,} routes", "maitred", Setup(routes=count), load)
 
 
 @dataclass(frozen=True)
 class Case:
-    """One table. `goal` is the largest CPU ratio of `target` against the better of `base`."""
+    """One table. `goal` is the largest CPU ratio of `target` against the better of `base`.
+
+    An optional case is only measured when it is named.
+    """
 
     name: str
     title: str
@@ -42,6 +47,8 @@ class Case:
     base: tuple = PEERS
     goal: float | None = None
     note: str = ""
+    unit: str = "request"
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,9 +63,25 @@ class IdleCase:
     base: tuple = PEERS
     goal: float | None = None
     note: str = ""
+    optional: bool = False
 
 
 ROUTES = (routes_entry(10), routes_entry(10000))
+
+COMPARED = ("maitred", *PEERS)
+TLS = Setup(tls="ecdsa")
+TLS_RSA = Setup(tls="rsa")
+TLS_H2 = Setup(tls="ecdsa", h2=True)
+TLS_H2_H2 = Setup(tls="ecdsa", h2=True, up="h2")
+GRPC = Setup(h2=True, up="grpc")
+TLS_GRPC = Setup(tls="ecdsa", h2=True, up="grpc")
+
+SMALL = ("--path", "/bytes/128", "--expect", "128")
+NEW = ("--connections", "64", "--close", *SMALL)
+STREAMS = ("--connections", "16", "--streams", "32")
+
+HANDSHAKE_NOTE = ("Each connection carries one small request and is closed by the proxy; all of it is counted. The "
+                  "load's side of a handshake costs as much, so its core is the one that is full.")
 
 CASES = (
     Case("small64", "Small responses, 64 kept connections",
@@ -82,10 +105,34 @@ CASES = (
     IdleCase("idle", "Private memory, 4,000 idle connections", 4000, goal=0.5,
              note="Each connection has had one answer and is kept. `/proc/PID/smaps_rollup`, Private_Clean and "
                   "Private_Dirty, after a warm-up against holding all of them."),
+    Case("tls64", "Small responses over TLS, 64 kept connections",
+         ("--connections", "64", *SMALL), entries(COMPARED, TLS), goal=0.90),
+    Case("tls64k", "Bodies of 64 KiB over TLS, 64 kept connections",
+         ("--connections", "64", "--path", "/bytes/64k", "--expect", "64k"), entries(COMPARED, TLS), goal=0.90),
+    Case("handshake_new", "A full handshake for each connection, TLS 1.3, ECDSA P-256",
+         NEW, entries(COMPARED, TLS), note=HANDSHAKE_NOTE, unit="handshake"),
+    Case("handshake_rsa", "A full handshake for each connection, TLS 1.3, RSA 2048",
+         NEW, entries(COMPARED, TLS_RSA), note=HANDSHAKE_NOTE, unit="handshake", optional=True),
+    Case("handshake_resumed", "A resumed handshake for each connection, TLS 1.3",
+         (*NEW, "--resume"), entries(COMPARED, TLS), goal=0.90, unit="handshake",
+         note=HANDSHAKE_NOTE + " A handshake that is not resumed is an error."),
+    Case("handshake_resumed12", "A resumed handshake for each connection, TLS 1.2 tickets",
+         (*NEW, "--resume", "--tls12"), entries(COMPARED, TLS), note=HANDSHAKE_NOTE, unit="handshake", optional=True),
+    Case("h2", "HTTP/2 over TLS to HTTP/1, small responses, 16 connections by 32 streams",
+         (*STREAMS, *SMALL), entries(COMPARED, TLS_H2), goal=0.60),
+    Case("h2h2", "HTTP/2 over TLS to HTTP/2, small responses, 16 connections by 32 streams",
+         (*STREAMS, *SMALL), entries(("maitred", "haproxy"), TLS_H2_H2), goal=0.60,
+         note="nginx speaks no HTTP/2 to services, but for gRPC."),
+    Case("grpc", "gRPC, unary calls of 64 bytes both ways, 16 connections by 32 streams, in clear",
+         (*STREAMS, "--grpc", "64"), entries(COMPARED, GRPC), goal=0.60, unit="call"),
+    Case("grpc_tls", "gRPC, unary calls of 64 bytes both ways, 16 connections by 32 streams, over TLS",
+         (*STREAMS, "--grpc", "64"), entries(COMPARED, TLS_GRPC), unit="call", optional=True),
+    IdleCase("idle_tls", "Private memory, 2,000 idle TLS connections", 2000, entries(COMPARED, TLS), goal=0.80,
+             note="As above, after a warm-up of 2,000 requests on 64 TLS connections."),
 )
 
 
 def select(names):
-    """The cases whose names are listed (or all); raises KeyError with the unknown name."""
+    """The cases whose names are listed (or all but the optional ones); raises KeyError with the unknown name."""
     known = {case.name: case for case in CASES}
-    return [known[name] for name in names] if names else list(CASES)
+    return [known[name] for name in names] if names else [case for case in CASES if not case.optional]

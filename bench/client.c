@@ -1,12 +1,12 @@
 /*
  * The client side of HTTP/1.1, as far as a load generator needs it; client.h draws the states.
- * A small request on a kept connection costs one send and one recv. Nothing is retried here:
+ * HTTP/2 is in session.c. A small request on a kept connection costs one send and one recv. Nothing is retried here:
  * whatever is not a complete 2xx answer of the expected length is reported by its name.
  */
 #include "client.h"
 
 #include "response.h"
-#include "sockets.h"
+#include "session.h"
 
 #include <assert.h>
 #include <err.h>
@@ -15,7 +15,6 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
-#include <unistd.h>
 
 /* Upload bytes that one call offers to the socket; also the size of what is sent. */
 enum { UPLOAD_CHUNK = 256 * 1024 };
@@ -26,15 +25,13 @@ void client_init(struct client *client, const struct client_setup *setup)
 {
     memset(client, 0, offsetof(struct client, in));
     client->setup = setup;
-    client->fd = -1;
+    client->wire.fd = -1;
     client->state = CLIENT_CLOSED;
 }
 
 void client_close(struct client *client)
 {
-    if (client->fd >= 0)
-        close(client->fd);
-    client->fd = -1;
+    wire_close(&client->wire);
     client->state = CLIENT_CLOSED;
 }
 
@@ -51,7 +48,7 @@ static void client_watch(struct client *client, bool writing)
         return;
     client->write_watched = writing;
     struct epoll_event event = { .events = EPOLLIN | (writing ? EPOLLOUT : 0), .data.ptr = client };
-    if (epoll_ctl(client->setup->epoll_fd, EPOLL_CTL_MOD, client->fd, &event) != 0)
+    if (epoll_ctl(client->setup->epoll_fd, EPOLL_CTL_MOD, client->wire.fd, &event) != 0)
         err(1, "epoll_ctl");
 }
 
@@ -59,34 +56,39 @@ static void client_watch(struct client *client, bool writing)
 static int client_connect(struct client *client)
 {
     bool pending;
-    int fd = socket_connect(&client->setup->address, &pending);
-    if (fd < 0)
+    if (wire_connect(&client->wire, &client->setup->address, client->setup->tls, &pending) != 0)
         return -1;
-    client->fd = fd;
     client->write_watched = pending;
     struct epoll_event event = { .events = EPOLLIN | (pending ? EPOLLOUT : 0), .data.ptr = client };
-    if (epoll_ctl(client->setup->epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0)
+    if (epoll_ctl(client->setup->epoll_fd, EPOLL_CTL_ADD, client->wire.fd, &event) != 0)
         err(1, "epoll_ctl");
     return 0;
+}
+
+/* Offers the socket what is left of head and body; in clear both at once. */
+static ssize_t request_offer(struct client *client)
+{
+    const struct request *request = client->request;
+    size_t upload = client->upload_left < UPLOAD_CHUNK ? (size_t)client->upload_left : UPLOAD_CHUNK;
+    char *head = request->bytes + request->length - client->request_left;
+    if (client->wire.ssl != NULL)
+        return client->request_left > 0 ? wire_send(&client->wire, head, client->request_left)
+                                        : wire_send(&client->wire, upload_pattern, upload);
+    struct iovec parts[2] = { { head, client->request_left }, { upload_pattern, upload } };
+    struct msghdr message = { .msg_iov = parts, .msg_iovlen = upload > 0 ? 2 : 1 };
+    return sendmsg(client->wire.fd, &message, MSG_NOSIGNAL);
 }
 
 /* Sends what is left of the request; waits for room when the socket is full. */
 static enum client_event client_send(struct client *client, enum failure *ret_failure)
 {
-    const struct request *request = client->request;
     while (client->request_left + client->upload_left > 0) {
-        size_t upload = client->upload_left < UPLOAD_CHUNK ? (size_t)client->upload_left : UPLOAD_CHUNK;
-        struct iovec parts[2] = {
-            { request->bytes + request->length - client->request_left, client->request_left },
-            { upload_pattern, upload },
-        };
-        struct msghdr message = { .msg_iov = parts, .msg_iovlen = upload > 0 ? 2 : 1 };
-        ssize_t sent = sendmsg(client->fd, &message, MSG_NOSIGNAL);
+        ssize_t sent = request_offer(client);
         if (sent < 0 && errno == EAGAIN) {
             client_watch(client, true);
             return CLIENT_PENDING;
         }
-        if (sent < 0)
+        if (sent <= 0)
             return client_fail(client, FAILURE_RESET, ret_failure);
         size_t head = (size_t)sent < client->request_left ? (size_t)sent : client->request_left;
         client->request_left -= head;
@@ -97,21 +99,43 @@ static enum client_event client_send(struct client *client, enum failure *ret_fa
     return CLIENT_PENDING;
 }
 
+static enum client_event client_handshake(struct client *client, enum failure *ret_failure)
+{
+    enum handshake handshake = wire_handshake(&client->wire, client->setup->tls);
+    switch (handshake) {
+    case HANDSHAKE_READ:
+    case HANDSHAKE_WRITE:
+        client_watch(client, handshake == HANDSHAKE_WRITE);
+        return CLIENT_PENDING;
+    case HANDSHAKE_DONE:
+        client->state = CLIENT_SENDING;
+        return client_send(client, ret_failure);
+    case HANDSHAKE_NOT_RESUMED:
+        return client_fail(client, FAILURE_NOT_RESUMED, ret_failure);
+    case HANDSHAKE_FAILED:
+        break;
+    }
+    return client_fail(client, FAILURE_TLS, ret_failure);
+}
+
 enum client_event client_start(struct client *client, const struct request *request, uint64_t started_ns,
                                enum failure *ret_failure)
 {
     assert(client->state == CLIENT_CLOSED || client->state == CLIENT_IDLE);
     client->request = request;
+    client->started_ns = started_ns;
+    if (client->session != NULL)
+        return session_start(client->session, client, ret_failure);
     client->request_left = request->length;
     client->upload_left = client->setup->upload_bytes;
-    client->started_ns = started_ns;
     client->in_len = 0;
-    if (client->fd < 0 && client_connect(client) != 0)
+    bool fresh = client->wire.fd < 0;
+    if (fresh && client_connect(client) != 0)
         return client_fail(client, FAILURE_CONNECT, ret_failure);
-    client->state = CLIENT_SENDING;
+    client->state = fresh && client->setup->tls != NULL ? CLIENT_HANDSHAKE : CLIENT_SENDING;
     if (client->write_watched)
         return CLIENT_PENDING;
-    return client_send(client, ret_failure);
+    return client->state == CLIENT_HANDSHAKE ? client_handshake(client, ret_failure) : client_send(client, ret_failure);
 }
 
 static enum client_event client_answered(struct client *client)
@@ -138,7 +162,7 @@ static enum failure response_check(const struct client *client, const struct res
 
 static enum client_event head_read(struct client *client, enum failure *ret_failure)
 {
-    ssize_t got = recv(client->fd, client->in + client->in_len, CLIENT_HEAD_MAX - client->in_len, 0);
+    ssize_t got = wire_recv(&client->wire, client->in + client->in_len, CLIENT_HEAD_MAX - client->in_len);
     if (got < 0 && errno == EAGAIN)
         return CLIENT_PENDING;
     if (got <= 0)
@@ -169,7 +193,7 @@ static enum client_event head_read(struct client *client, enum failure *ret_fail
 
 static enum client_event body_read(struct client *client, enum failure *ret_failure)
 {
-    ssize_t got = recv(client->fd, NULL, (size_t)client->body_left, MSG_TRUNC);
+    ssize_t got = wire_discard(&client->wire, (size_t)client->body_left);
     if (got < 0 && errno == EAGAIN)
         return CLIENT_PENDING;
     if (got <= 0)
@@ -182,7 +206,7 @@ static enum client_event body_read(struct client *client, enum failure *ret_fail
 static enum client_event end_read(struct client *client, enum failure *ret_failure)
 {
     char byte;
-    ssize_t got = recv(client->fd, &byte, 1, 0);
+    ssize_t got = wire_recv(&client->wire, &byte, 1);
     if (got > 0)
         return client_fail(client, FAILURE_LONG_BODY, ret_failure);
     if (got < 0 && errno == EAGAIN)
@@ -202,9 +226,18 @@ static enum client_event sending_event(struct client *client, uint32_t events, e
     return client_send(client, ret_failure);
 }
 
-enum client_event client_on_event(struct client *client, uint32_t events, enum failure *ret_failure)
+static enum client_event handshake_event(struct client *client, uint32_t events, enum failure *ret_failure)
+{
+    if ((events & (EPOLLERR | EPOLLHUP)) && client->write_watched)
+        return client_fail(client, FAILURE_CONNECT, ret_failure);
+    return client_handshake(client, ret_failure);
+}
+
+static enum client_event state_event(struct client *client, uint32_t events, enum failure *ret_failure)
 {
     switch (client->state) {
+    case CLIENT_HANDSHAKE:
+        return handshake_event(client, events, ret_failure);
     case CLIENT_SENDING:
         return sending_event(client, events, ret_failure);
     case CLIENT_HEAD:
@@ -219,4 +252,13 @@ enum client_event client_on_event(struct client *client, uint32_t events, enum f
     }
     /* Closed earlier in this loop turn, in the same batch of events. */
     return CLIENT_PENDING;
+}
+
+enum client_event client_on_event(struct client *client, uint32_t events, enum failure *ret_failure)
+{
+    enum client_event event;
+    do {
+        event = state_event(client, events, ret_failure);
+    } while (event == CLIENT_PENDING && wire_has_more(&client->wire));
+    return event;
 }

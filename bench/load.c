@@ -1,6 +1,6 @@
 /*
- * bench_load: an HTTP/1.1 load generator on one core. This file is the command line; the run
- * itself is in load_run.c. One line of JSON comes out on standard output; the exit status is 0
+ * bench_load: a load generator for HTTP/1.1, HTTP/2 and unary gRPC, in clear or over TLS, on one core. This file is the
+ * command line; the run itself is in load_run.c. One line of JSON comes out on standard output; the exit status is 0
  * whenever a run took place, with errors or not: the line has them.
  */
 #include "load_run.h"
@@ -16,6 +16,8 @@
 
 enum {
     CONNECTIONS_MAX = 100000,
+    STREAMS_MAX = 1000,
+    MESSAGE_MAX = 1 << 24,
     PATHS_MAX = 99999,
     /* Above all times that a run takes by itself: a run that hangs is ended by the kernel. */
     ALARM_MARGIN_S = 60,
@@ -34,6 +36,12 @@ static const char usage[] =
     "  --upload N        POST bodies of N bytes (k, m)\n"
     "  --expect N        the length that each answer's body must have\n"
     "  --close           a new connection for each request\n"
+    "  --tls             over TLS 1.3\n"
+    "  --tls12           over TLS 1.2\n"
+    "  --resume          with TLS: each connection resumes the session of the one before it\n"
+    "  --h2              HTTP/2, in clear with prior knowledge\n"
+    "  --streams N       requests at a time on each connection of HTTP/2 (1)\n"
+    "  --grpc N          unary gRPC calls with messages of N bytes both ways, over HTTP/2\n"
     "  --idle            one request on each connection, then hold them until standard input ends\n"
     "  --watch PID       report this process's CPU time in the window; may be repeated\n";
 
@@ -49,6 +57,12 @@ enum option_key {
     OPTION_UPLOAD,
     OPTION_EXPECT,
     OPTION_CLOSE,
+    OPTION_TLS,
+    OPTION_TLS12,
+    OPTION_RESUME,
+    OPTION_H2,
+    OPTION_STREAMS,
+    OPTION_GRPC,
     OPTION_IDLE,
     OPTION_WATCH,
 };
@@ -65,6 +79,12 @@ static const struct option long_options[] = {
     { "upload", required_argument, NULL, OPTION_UPLOAD },
     { "expect", required_argument, NULL, OPTION_EXPECT },
     { "close", no_argument, NULL, OPTION_CLOSE },
+    { "tls", no_argument, NULL, OPTION_TLS },
+    { "tls12", no_argument, NULL, OPTION_TLS12 },
+    { "resume", no_argument, NULL, OPTION_RESUME },
+    { "h2", no_argument, NULL, OPTION_H2 },
+    { "streams", required_argument, NULL, OPTION_STREAMS },
+    { "grpc", required_argument, NULL, OPTION_GRPC },
     { "idle", no_argument, NULL, OPTION_IDLE },
     { "watch", required_argument, NULL, OPTION_WATCH },
     { NULL, 0, NULL, 0 },
@@ -84,6 +104,41 @@ static void watch_add(struct load_options *options, const char *text)
     if (options->watch_count == WATCH_MAX)
         errx(2, "--watch: at most %d processes", WATCH_MAX);
     options->watch[options->watch_count++] = (pid_t)number_parse("--watch", text, INT32_MAX);
+}
+
+static void grpc_set(struct load_options *options, const char *text)
+{
+    options->setup.h2 = true;
+    options->setup.grpc = true;
+    options->setup.upload_bytes = number_parse("--grpc", text, MESSAGE_MAX) + GRPC_PREFIX;
+    options->setup.expect_bytes = options->setup.upload_bytes;
+    options->path = "/bench.Echo/Unary";
+}
+
+static void protocol_set(struct load_options *options, int key, const char *text)
+{
+    switch (key) {
+    case OPTION_TLS:
+    case OPTION_TLS12:
+        options->tls = true;
+        options->tls12 = key == OPTION_TLS12;
+        break;
+    case OPTION_RESUME:
+        options->resume = true;
+        break;
+    case OPTION_H2:
+        options->setup.h2 = true;
+        break;
+    case OPTION_STREAMS:
+        options->streams = (unsigned)number_parse("--streams", text, STREAMS_MAX);
+        break;
+    case OPTION_GRPC:
+        grpc_set(options, text);
+        break;
+    default:
+        fputs(usage, stderr);
+        exit(2);
+    }
 }
 
 static void option_set(struct load_options *options, int key, const char *text)
@@ -129,9 +184,22 @@ static void option_set(struct load_options *options, int key, const char *text)
         watch_add(options, text);
         break;
     default:
-        fputs(usage, stderr);
-        exit(2);
+        protocol_set(options, key, text);
     }
+}
+
+static void options_check(const struct load_options *options)
+{
+    if (options->connections == 0 || options->opening_max == 0 || options->paths == 0 || options->streams == 0)
+        errx(2, "--connections, --opening, --paths and --streams are at least 1");
+    if (options->rate > 0 && options->requests > 0)
+        errx(2, "--requests ends a closed loop: it does not go with --rate");
+    if (options->streams > 1 && !options->setup.h2)
+        errx(2, "--streams is for --h2");
+    if (options->setup.h2 && options->setup.close)
+        errx(2, "--close is for HTTP/1");
+    if (options->resume && !(options->tls && options->setup.close))
+        errx(2, "--resume is for new connections over TLS: it needs --tls or --tls12, and --close");
 }
 
 int main(int argc, char **argv)
@@ -139,6 +207,7 @@ int main(int argc, char **argv)
     struct load_options options = {
         .setup = { .expect_bytes = UINT64_MAX },
         .connections = 64,
+        .streams = 1,
         .opening_max = 64,
         .seconds = 3,
         .warmup = 0.5,
@@ -152,10 +221,7 @@ int main(int argc, char **argv)
         fputs(usage, stderr);
         return 2;
     }
-    if (options.connections == 0 || options.opening_max == 0 || options.paths == 0)
-        errx(2, "--connections, --opening and --paths are at least 1");
-    if (options.rate > 0 && options.requests > 0)
-        errx(2, "--requests ends a closed loop: it does not go with --rate");
+    options_check(&options);
     address_parse(argv[optind], &options.setup.address);
     files_limit_raise();
     signal(SIGPIPE, SIG_IGN);

@@ -8,6 +8,7 @@
 
 #include "cpu_time.h"
 #include "requests.h"
+#include "session.h"
 
 #include <assert.h>
 #include <err.h>
@@ -36,6 +37,9 @@ struct load {
     struct load_options *options;
     struct requests requests;
     struct client *clients;
+    unsigned count;           /* of the clients */
+    struct session *sessions; /* of HTTP/2, else NULL */
+    struct tls_setup tls;
     struct client *idle_head; /* first in, first out */
     struct client *idle_tail;
     enum phase phase;
@@ -116,7 +120,7 @@ static void request_start(struct client *client, uint64_t due)
 
 static void clients_open(void)
 {
-    while (load.opened < load.options->connections && load.opened - load.proven < load.options->opening_max)
+    while (load.opened < load.count && load.opened - load.proven < load.options->opening_max)
         request_start(&load.clients[load.opened++], clock_now());
 }
 
@@ -145,13 +149,11 @@ static void answer_record(struct client *client)
         load.phase_end = load.now;
 }
 
-static void client_event(struct client *client, uint32_t events)
+static void event_take(struct client *client, enum client_state before, enum client_event event, enum failure failure)
 {
-    enum failure failure = FAILURE_NONE;
-    bool was_idle = client->state == CLIENT_IDLE;
-    bool was_answered = was_idle || client->state == CLIENT_CLOSING;
-    load.now = clock_now();
-    switch (client_on_event(client, events, &failure)) {
+    bool was_idle = before == CLIENT_IDLE;
+    bool was_answered = was_idle || before == CLIENT_CLOSING;
+    switch (event) {
     case CLIENT_PENDING:
         return;
     case CLIENT_ANSWERED:
@@ -175,6 +177,26 @@ static void client_event(struct client *client, uint32_t events)
             client_ready(client);
         return;
     }
+}
+
+/* A stream's event: it was under way. */
+static void session_told(struct client *client, enum client_event event, enum failure failure)
+{
+    event_take(client, CLIENT_HEAD, event, failure);
+}
+
+static void connection_event(void *user, uint32_t events)
+{
+    load.now = clock_now();
+    if (load.sessions != NULL) {
+        session_on_event(user, events);
+        return;
+    }
+    struct client *client = user;
+    enum failure failure = FAILURE_NONE;
+    enum client_state before = client->state;
+    enum client_event event = client_on_event(client, events, &failure);
+    event_take(client, before, event, failure);
 }
 
 static uint64_t due_time(uint64_t index)
@@ -258,9 +280,9 @@ static void phase_advance(void)
 {
     if (load.phase == PHASE_FILLING) {
         clients_open();
-        if (load.proven == load.options->connections && !load.options->idle)
+        if (load.proven == load.count && !load.options->idle)
             warmup_begin();
-        else if (load.proven == load.options->connections || load.now >= load.phase_end)
+        else if (load.proven == load.count || load.now >= load.phase_end)
             load.phase = PHASE_OVER;
     }
     if (load.phase == PHASE_WARMUP && load.now >= load.phase_end)
@@ -274,6 +296,9 @@ static void phase_advance(void)
 static void events_wait(uint64_t until)
 {
     struct epoll_event events[EVENTS_MAX];
+    sessions_flush();
+    if (load.phase == PHASE_OVER)
+        return;
     uint64_t now = clock_now();
     uint64_t wait = until > now ? until - now : 0;
     struct timespec timeout = { (time_t)(wait / NS_PER_S), (long)(wait % NS_PER_S) };
@@ -281,15 +306,27 @@ static void events_wait(uint64_t until)
     if (count < 0 && errno != EINTR)
         err(1, "epoll_pwait2");
     for (int i = 0; i < count; i++)
-        client_event(events[i].data.ptr, events[i].events);
+        connection_event(events[i].data.ptr, events[i].events);
     load.now = clock_now();
+}
+
+static void connections_count(void)
+{
+    load.tally.open = 0;
+    for (unsigned i = 0; load.sessions == NULL && i < load.opened; i++)
+        load.tally.open += load.clients[i].wire.fd >= 0;
+    for (unsigned i = 0; load.sessions != NULL && i < load.options->connections; i++) {
+        load.tally.open += load.sessions[i].wire.fd >= 0;
+        load.tally.reconnects += load.sessions[i].closed;
+        load.sessions[i].closed = 0;
+    }
 }
 
 /* What a run leaves behind: requests that never got their answer. */
 static void leftovers_count(void)
 {
-    if (load.proven < load.options->connections)
-        tally_failure(&load.tally, FAILURE_UNFINISHED, load.options->connections - load.proven);
+    if (load.proven < load.count)
+        tally_failure(&load.tally, FAILURE_UNFINISHED, load.count - load.proven);
     if (load.options->rate > 0 && load.window_end != NEVER) {
         uint64_t due = window_due_all();
         uint64_t done = load.tally.latency.count + load.window_failed;
@@ -301,9 +338,8 @@ static void leftovers_count(void)
         bool waiting = client->state != CLIENT_IDLE && client->state != CLIENT_CLOSED;
         if (waiting && load.options->rate == 0 && load.now - client->started_ns > GRACE_NS)
             tally_failure(&load.tally, FAILURE_STALLED, 1);
-        if (client->fd >= 0)
-            load.tally.open++;
     }
+    connections_count();
 }
 
 /* Holds the connections until standard input ends, so that the caller can look at the proxy's
@@ -319,9 +355,21 @@ static void idle_hold(void)
         if (waits[1].revents != 0)
             events_wait(0);
     }
-    load.tally.open = 0;
-    for (unsigned i = 0; i < load.opened; i++)
-        load.tally.open += load.clients[i].fd >= 0;
+    connections_count();
+}
+
+static void clients_make(struct load_options *options)
+{
+    load.count = options->connections * options->streams;
+    load.clients = calloc(load.count, sizeof *load.clients);
+    if (options->setup.h2)
+        load.sessions = calloc(options->connections, sizeof *load.sessions);
+    if (load.clients == NULL || (options->setup.h2 && load.sessions == NULL))
+        err(1, "starting");
+    for (unsigned i = 0; i < load.count; i++)
+        client_init(&load.clients[i], &options->setup);
+    for (unsigned i = 0; options->setup.h2 && i < options->connections; i++)
+        session_init(&load.sessions[i], &options->setup, &load.clients[i * options->streams], options->streams);
 }
 
 const struct tally *load_run(struct load_options *options)
@@ -329,13 +377,16 @@ const struct tally *load_run(struct load_options *options)
     load.options = options;
     load.window_end = NEVER;
     options->setup.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    load.clients = calloc(options->connections, sizeof *load.clients);
-    if (options->setup.epoll_fd < 0 || load.clients == NULL)
-        err(1, "starting");
+    if (options->setup.epoll_fd < 0)
+        err(1, "epoll");
+    if (options->tls) {
+        tls_setup_init(&load.tls, &load.tally.tls, options->tls12, options->resume, options->setup.h2);
+        options->setup.tls = &load.tls;
+    }
+    options->setup.on_event = session_told;
+    clients_make(options);
     prctl(PR_SET_TIMERSLACK, 1ul);
     requests_build(&load.requests, options);
-    for (unsigned i = 0; i < options->connections; i++)
-        client_init(&load.clients[i], &options->setup);
     load.now = clock_now();
     load.phase_end = load.now + FILLING_NS;
     for (;;) {

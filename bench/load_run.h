@@ -10,6 +10,8 @@
  * is due at start + i / rate, goes out on the connection that has been idle longest, or waits until one
  * is, and its latency counts from when it was due: a proxy that stalls is charged for all the requests
  * that it kept from being sent. Idle: after filling, the connections are held until standard input ends.
+ *
+ * With HTTP/2 a "connection" here is a stream of one: connections times streams requests are under way.
  */
 #pragma once
 
@@ -25,6 +27,10 @@ enum { WATCH_MAX = 16 };
 struct load_options {
     struct client_setup setup;
     unsigned connections;
+    unsigned streams; /* of HTTP/2 a connection; else 1 */
+    bool tls;
+    bool tls12;
+    bool resume;
     unsigned opening_max; /* connections without a first answer at a time */
     double rate;          /* requests per second, 0: closed loop */
     double seconds;       /* of the window */

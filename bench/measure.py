@@ -16,8 +16,9 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
-from processes import Server, StartError, core_busy_ns, on_core
+from processes import Server, StartError, connection_to, core_busy_ns, on_core
 from subjects import Places, is_present
 
 SMALL = ("--path", "/bytes/128", "--expect", "128")
@@ -41,29 +42,40 @@ class Bench:
 
     def __init__(self, tools, subjects, directory, cores, first_port, files, rounds, seconds, warmup):
         self.load_program = os.path.join(tools, "bench_load")
-        self.origin_program = os.path.join(tools, "bench_origin")
+        self.tools = tools
         self.subjects = subjects
         self.directory = directory
         self.proxy_core, self.load_core = cores
-        self.origin_port = first_port
-        self.ports = {name: first_port + 1 + index for index, name in enumerate(subjects)}
+        self.origin_port, self.origin_h2_port = first_port, first_port + 1
+        self.ports = {name: first_port + 2 + index for index, name in enumerate(subjects)}
         self.files = files
         self.rounds = rounds
         self.seconds = seconds
         self.warmup = warmup
 
-    def origin(self):
-        """The origin, as a context manager."""
-        argv = [self.origin_program, f"127.0.0.1:{self.origin_port}"]
-        return Server("origin", argv, self.origin_port, self.load_core, self.directory)
+    def origin(self, program, port, h2=False):
+        """An origin, as a context manager."""
+        argv = [os.path.join(self.tools, program), f"127.0.0.1:{port}"]
+        return Server(program, argv, port, self.load_core, self.directory, h2=h2)
+
+    @contextmanager
+    def origins(self):
+        """The origins of HTTP/1 and HTTP/2, ready. The one that a case does not use sleeps."""
+        with self.origin("bench_origin", self.origin_port) as one, \
+                self.origin("bench_origin_h2", self.origin_h2_port, h2=True) as two:
+            one.wait_ready()
+            two.wait_ready()
+            yield
 
     def proxy(self, entry):
         """The entry's proxy, started but not yet waited for, as a context manager."""
         subject = self.subjects[entry.subject]
         port = self.ports[entry.subject]
-        places = Places(self.directory, port, self.origin_port, self.files)
-        argv = subject.command(subject.program, places, entry.routes)
-        return Server(entry.subject, argv, port, self.proxy_core, self.directory)
+        setup = entry.setup
+        places = Places(self.directory, port, self.origin_port if setup.up == "h1" else self.origin_h2_port, self.files)
+        argv = subject.command(subject.program, places, setup)
+        return Server(entry.subject, argv, port, self.proxy_core, self.directory, tls=bool(setup.tls),
+                      h2=setup.h2 and not setup.tls)
 
     def load_argv(self, server, options):
         argv = [self.load_program, *map(str, options)]
@@ -106,11 +118,12 @@ def measure_load(bench, entry, options):
 
 def measure_idle(bench, entry, connections):
     """Private memory per idle connection against a fresh proxy."""
+    small = (*SMALL, *entry.setup.load())
     with bench.proxy(entry) as server:
         server.wait_ready()
-        warm = run_load(bench, server, (*SMALL, "--connections", 64, "--requests", 2000, "--warmup", 0))
+        warm = run_load(bench, server, (*small, "--connections", 64, "--requests", 2000, "--warmup", 0))
         before = settled_memory(server)
-        argv = bench.load_argv(server, (*SMALL, "--connections", connections, "--idle"))
+        argv = bench.load_argv(server, (*small, "--connections", connections, "--idle"))
         with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                               preexec_fn=on_core(bench.load_core)) as load:
             try:
@@ -125,7 +138,7 @@ def measure_idle(bench, entry, connections):
         raise MeasureError(f"of {connections} connections {opened.get('open')} were opened and {held.get('open')} "
                            f"kept: {opened.get('error_names')}")
     return {"before": before, "after": after, "bytes_each": (after - before) / connections,
-            "errors": warm["errors"] + held["errors"],
+            "tls": held["tls"], "errors": warm["errors"] + held["errors"],
             "error_names": {**warm["error_names"], **held["error_names"]}}
 
 
@@ -146,7 +159,7 @@ def added_fields(bench, entry):
     sent = {"Host": "bench.example", "User-Agent": "bench/1.0", "Accept": "*/*"}
     with bench.proxy(entry) as server:
         server.wait_ready()
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+        connection = connection_to(server.port, server.tls)
         try:
             connection.putrequest("GET", "/echo", skip_host=True, skip_accept_encoding=True)
             for name, value in sent.items():
@@ -165,12 +178,17 @@ def added_fields(bench, entry):
     return seen - known, known - seen
 
 
+def skip_key(entry):
+    """What is skipped when a subject does not work in one setup."""
+    return f"{entry.subject} ({entry.setup.text()})"
+
+
 def available_entries(bench, case, skipped):
     """The case's entries whose program is there and works; `skipped` maps the others to the reason."""
     found = []
     for entry in case.entries:
         subject = bench.subjects.get(entry.subject)
-        if subject is None or entry.subject in skipped:
+        if subject is None or entry.subject in skipped or skip_key(entry) in skipped:
             continue
         if is_present(subject):
             found.append(entry)
@@ -210,17 +228,18 @@ def run_load_case(bench, case, present):
     paced = {entry.label: [] for entry in present}
     failures = {}
     rate = None
+    load = {entry.label: (*entry.setup.load(), *case.load, *entry.load) for entry in present}
     for number in range(bench.rounds):
         order = rotated(present, number)
         say(f"  {case.name}: round {number + 1} of {bench.rounds}")
         for entry in order:
-            sample = attempt(closed, failures, entry.label, measure_load, bench, entry, (*case.load, *entry.load))
+            sample = attempt(closed, failures, entry.label, measure_load, bench, entry, load[entry.label])
             if sample:
                 say(f"    {entry.label}: {sample['cpu_us']:.2f} us, {sample['rps']:.0f}/s")
         rate = rate or offered_rate(closed)
         for entry in order:
             if rate is not None:
-                options = (*case.load, *entry.load, "--rate", rate)
+                options = (*load[entry.label], "--rate", rate)
                 attempt(paced, failures, entry.label, measure_load, bench, entry, options)
     return {"closed": closed, "paced": paced, "rate": rate, "failures": failures}
 

@@ -11,6 +11,7 @@ import os
 import resource
 import signal
 import socket
+import ssl
 import subprocess
 import time
 
@@ -64,9 +65,11 @@ def port_is_free(port):
 class Server:
     """A process that listens on a loopback port, from its start to its end; a context manager."""
 
-    def __init__(self, name, argv, port, core, directory):
+    def __init__(self, name, argv, port, core, directory, tls=False, h2=False):
         self.name = name
         self.port = port
+        self.ask = (ask_h2, port) if h2 else (ask, port, tls)
+        self.tls = tls
         self.log = os.path.join(directory, f"{name}.log")
         with open(self.log, "wb") as log:
             try:
@@ -93,7 +96,7 @@ class Server:
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise StartError(f"{self.name} ended with status {self.process.returncode}: {self.log_tail()}")
-            reason = ask(self.port)
+            reason = self.ask[0](*self.ask[1:])
             if reason is None:
                 self.pids = family(self.process.pid)
                 return
@@ -139,9 +142,33 @@ class Server:
         self.process.wait()
 
 
-def ask(port):
+def connection_to(port, tls, seconds=5):
+    """An HTTP/1 client for a loopback port; over TLS it takes any certificate."""
+    if not tls:
+        return http.client.HTTPConnection("127.0.0.1", port, timeout=seconds)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols(["http/1.1"])
+    return http.client.HTTPSConnection("127.0.0.1", port, timeout=seconds, context=context)
+
+
+def ask_h2(port):
+    """Begin HTTP/2 in clear on a loopback port; returns None when SETTINGS come back, or what happened."""
+    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+    empty_settings = bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            connection.sendall(preface + empty_settings)
+            answer = connection.makefile("rb").read(9)
+    except OSError as error:
+        return repr(error)
+    return None if len(answer) == 9 and answer[3] == 4 else f"no SETTINGS of HTTP/2 but {answer!r}"
+
+
+def ask(port, tls):
     """Send one request to a loopback port; returns None when it is answered with 200, or what happened."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection = connection_to(port, tls)
     try:
         connection.request("GET", "/bytes/1")
         response = connection.getresponse()

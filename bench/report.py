@@ -76,8 +76,8 @@ def ratio_cell(found, label):
 def load_table(case, result):
     closed, paced = result["closed"], result["paced"]
     rate = f"{result['rate']:,}/s" if result["rate"] else "no rate"
-    head = ["", "CPU us/request", "requests/s", "p50 us", "p99 us", f"at {rate}: CPU us", "p50 us", "p99 us",
-            "ratio CPU", "ratio requests/s", f"ratio p99 at {rate}"]
+    head = ["", f"CPU us/{case.unit}", f"{case.unit}s/s", "p50 us", "p99 us", f"at {rate}: CPU us", "p50 us", "p99 us",
+            "ratio CPU", f"ratio {case.unit}s/s", f"ratio p99 at {rate}"]
     rows = []
     for label in closed:
         rows.append([
@@ -128,9 +128,22 @@ def error_lines(result):
     return lines
 
 
+def tls_lines(result):
+    """What the load and the proxies agreed on, which should be the same for all."""
+    agreed = {}
+    for kind in ("closed", "paced", "idle"):
+        for label, samples in result.get(kind, {}).items():
+            for sample in samples:
+                if sample is not None and sample["tls"]:
+                    agreed.setdefault(sample["tls"], {})[label] = True
+    if len(agreed) < 2:
+        return [f"TLS: {text}." for text in agreed]
+    return [f"**Not the same TLS**: {', '.join(labels)}: {text}." for text, labels in agreed.items()]
+
+
 def remark_lines(result):
-    """Whether others used the proxy's core, and which proxies were not at their limit."""
-    lines = []
+    """Whether others used the proxy's core, which proxies were not at their limit, and which TLS it was."""
+    lines = tls_lines(result)
     samples = [sample for taken in result.get("closed", {}).values() for sample in taken if sample]
     samples += [sample for taken in result.get("paced", {}).values() for sample in taken if sample]
     foreign = sorted(sample["foreign"] for sample in samples)

@@ -49,6 +49,10 @@ static void request_build(struct request *request, const struct load_options *op
     if (size < 0)
         err(1, "asprintf");
     request->length = (size_t)size;
+    request->path = strdup(path);
+    request->path_len = strlen(path);
+    if (request->path == NULL)
+        err(1, "strdup");
 }
 
 void requests_build(struct requests *requests, const struct load_options *options)

@@ -16,16 +16,18 @@ import sys
 import tempfile
 import time
 
+import certificates
 import report
-from cases import CASES, PEERS, Entry, IdleCase, select
-from measure import (Bench, MeasureError, added_fields, available_entries, run_idle_case, run_load_case, say)
+from cases import CASES, Entry, IdleCase, select
+from measure import (Bench, MeasureError, added_fields, available_entries, run_idle_case, run_load_case, say, skip_key)
 from processes import StartError, port_is_free, raise_file_limit
 from subjects import ADDED_FIELDS, all_subjects, is_present
 
 
 def parse_arguments():
     parser = argparse.ArgumentParser(prog="./dev bench", description="Compare maitred with nginx and HAProxy.",
-                                     epilog="cases: " + ", ".join(case.name for case in CASES))
+                                     epilog="cases: " + ", ".join(case.name + "*" * case.optional for case in CASES) +
+                                     "; those with * only when they are named")
     parser.add_argument("--build", default="build/release", metavar="DIR", help="the build directory (%(default)s)")
     parser.add_argument("--tools", metavar="DIR", help="where the benchmark's own programs are (BUILD/bench)")
     parser.add_argument("--only", metavar="CASES", help="only these cases, separated by commas")
@@ -35,7 +37,7 @@ def parse_arguments():
     parser.add_argument("--quick", action="store_true", help="3 rounds of half a second: a first look, not a result")
     parser.add_argument("--json", metavar="FILE", help="write all samples there too")
     parser.add_argument("--cores", metavar="P,L", help="the proxy's core and the load's (the first two)")
-    parser.add_argument("--first-port", type=int, default=18000, metavar="N", help="first of seven ports (%(default)s)")
+    parser.add_argument("--first-port", type=int, default=18000, metavar="N", help="first of eight ports (%(default)s)")
     arguments = parser.parse_args()
     arguments.rounds = arguments.rounds or (3 if arguments.quick else 5)
     arguments.seconds = arguments.seconds or (0.5 if arguments.quick else 2.0)
@@ -81,7 +83,7 @@ def chosen_subjects(text, build, tools):
 
 
 def check_tools(tools):
-    for name in ("bench_load", "bench_origin", "bench_relay"):
+    for name in ("bench_load", "bench_origin", "bench_origin_h2", "bench_relay"):
         if not os.access(os.path.join(tools, name), os.X_OK):
             refuse(f"{os.path.join(tools, name)} is not built: run ./dev build first")
 
@@ -113,16 +115,27 @@ def machine():
     return f"{model}, {os.cpu_count()} cores, Linux {platform.release()}"
 
 
-def check_fields(bench, skipped):
+def entries_to_check(bench, cases):
+    """One entry for each proxy in each setup that the cases use and that HTTP/1 can ask."""
+    found = {}
+    for case in cases:
+        for entry in case.entries:
+            setup = entry.setup
+            askable = (setup.tls or not setup.h2) and setup.routes == 0
+            subject = bench.subjects.get(entry.subject)
+            if askable and subject is not None and subject.adds_fields and is_present(subject):
+                found[skip_key(entry)] = Entry(entry.subject, entry.subject, setup)
+    return found
+
+
+def check_fields(bench, cases, skipped):
     """Ask each proxy what it adds to a request; returns report lines, and skips those that do not work."""
     lines = []
-    for name in ("maitred", *PEERS):
-        subject = bench.subjects.get(name)
-        if subject is None or not is_present(subject):
-            continue
+    for name, entry in entries_to_check(bench, cases).items():
         try:
-            added, lost = added_fields(bench, Entry(name, name))
+            added, lost = added_fields(bench, entry)
         except (MeasureError, StartError) as error:
+            say(f"bench: {name} is skipped: {error}")
             skipped[name] = str(error)
             continue
         if added != ADDED_FIELDS or lost:
@@ -146,9 +159,10 @@ def run_cases(bench, arguments, cases):
     """Measure everything; prints each section when it is there. Returns (case, result) pairs and skips."""
     results = []
     skipped = {}
-    with bench.origin() as origin:
-        origin.wait_ready()
-        notes = check_fields(bench, skipped)
+    for kind in {entry.setup.tls for case in cases for entry in case.entries if entry.setup.tls}:
+        certificates.make(bench.directory, kind)
+    with bench.origins():
+        notes = check_fields(bench, cases, skipped)
         print(heading(bench, arguments), end="\n\n")
         for case in cases:
             present = available_entries(bench, case, skipped)
@@ -175,7 +189,7 @@ def main():
     cores = chosen_cores(arguments.cores)
     subjects = chosen_subjects(arguments.subjects, arguments.build, arguments.tools)
     check_tools(arguments.tools)
-    check_ports(arguments.first_port, len(subjects) + 1)
+    check_ports(arguments.first_port, len(subjects) + 2)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     files = raise_file_limit()
     os.sched_setaffinity(0, {cores[1]})
@@ -186,7 +200,7 @@ def main():
                       arguments.seconds, min(0.5, arguments.seconds / 2))
         try:
             results, notes = run_cases(bench, arguments, cases)
-        except StartError as error:
+        except (StartError, certificates.CertificateError) as error:
             refuse(str(error))
     goals = report.goals_table(results)
     if goals:

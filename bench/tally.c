@@ -20,6 +20,10 @@ static const char *const failure_names[FAILURE_KINDS] = {
     [FAILURE_EARLY] = "early_answer",
     [FAILURE_STALLED] = "stalled",
     [FAILURE_UNFINISHED] = "unfinished",
+    [FAILURE_TLS] = "tls",
+    [FAILURE_NOT_RESUMED] = "not_resumed",
+    [FAILURE_REFUSED] = "refused_stream",
+    [FAILURE_GRPC_STATUS] = "grpc_status",
 };
 
 void tally_failure(struct tally *tally, enum failure failure, uint64_t times)
@@ -50,7 +54,9 @@ void tally_print(const struct tally *tally)
     printf(", \"p50_us\": %.1f, \"p90_us\": %.1f, \"p99_us\": %.1f, \"p999_us\": %.1f, \"max_us\": %.1f",
            quantile_us(tally, 0.5), quantile_us(tally, 0.9), quantile_us(tally, 0.99), quantile_us(tally, 0.999),
            (double)tally->latency.max_ns / 1e3);
-    printf(", \"bytes\": %" PRIu64 ", \"cpu_ns\": %" PRIu64 ", \"reconnects\": %" PRIu64 ", \"open\": %u}\n",
-           tally->bytes, tally->cpu_ns, tally->reconnects, tally->open);
+    printf(", \"bytes\": %" PRIu64 ", \"cpu_ns\": %" PRIu64 ", \"reconnects\": %" PRIu64 ", \"open\": %u", tally->bytes,
+           tally->cpu_ns, tally->reconnects, tally->open);
+    printf(", \"handshakes\": %" PRIu64 ", \"resumed\": %" PRIu64 ", \"tls\": \"%s\"}\n", tally->tls.handshakes,
+           tally->tls.resumed, tally->tls.text);
     fflush(stdout);
 }

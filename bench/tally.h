@@ -6,6 +6,7 @@
 #pragma once
 
 #include "histogram.h"
+#include "wire.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -23,6 +24,10 @@ enum failure {
     FAILURE_EARLY,        /* answered before the upload was complete */
     FAILURE_STALLED,      /* nothing for two seconds */
     FAILURE_UNFINISHED,   /* due in the window, but not answered within the grace time */
+    FAILURE_TLS,          /* the handshake failed, or agreed on another protocol */
+    FAILURE_NOT_RESUMED,  /* a full handshake where one had to be resumed */
+    FAILURE_REFUSED,      /* a stream refused unseen, by RST_STREAM or GOAWAY */
+    FAILURE_GRPC_STATUS,  /* another grpc-status than 0, or none */
     FAILURE_KINDS,
 };
 
@@ -36,6 +41,7 @@ struct tally {
     uint64_t window_ns;
     uint64_t cpu_ns; /* of the watched processes, within the window */
     unsigned open;   /* connections that are still open */
+    struct tls_facts tls;
 };
 
 void tally_failure(struct tally *tally, enum failure failure, uint64_t times);
