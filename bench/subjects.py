@@ -6,8 +6,8 @@ carry, the same four request fields added. A Setup says what else a case asks fo
 towards the client, and what is spoken to the service.
 
 With TLS all have the same certificate, suites, curve and protocols, versions 1.2 and 1.3, and session
-tickets that need no memory on the server; records are as large as they may be. What was agreed on is in
-the report. Session caches are left out or as they come: nothing in the load uses them.
+tickets without a session cache, which costs and is of no use here; records are as large as they may be. What was
+agreed on is in the report.
 
 The buffer settings of nginx are the fastest of those tried, for bodies as well as for uploads; its
 defaults take two to four times as long. "haproxy" leaves splicing to its own judgement (option
@@ -111,6 +111,7 @@ HAPROXY = """\
 global
     nbthread 1
     maxconn {connections}
+    tune.ssl.cachesize 0
     ssl-default-bind-options ssl-min-ver TLSv1.2
     ssl-default-bind-ciphers {suites_12}
     ssl-default-bind-ciphersuites {suites_13}
