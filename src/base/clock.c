@@ -5,8 +5,6 @@
  */
 #include "base/clock.h"
 
-#include <stdbool.h>
-
 #include "base/assert.h"
 
 struct date {
@@ -118,4 +116,55 @@ void clock_clf(uint64_t wall_ns, char ret_text[CLF_DATE_LEN])
     at = put_time(at, &date);
     at = put_text(at, " +0000", 6);
     ENSURE(at == ret_text + CLF_DATE_LEN);
+}
+
+/* ---- reading ---- */
+
+static bool take_number(const char *at, int width, unsigned *ret_value)
+{
+    *ret_value = 0;
+    for (int i = 0; i < width; i++) {
+        if (at[i] < '0' || at[i] > '9')
+            return false;
+        *ret_value = *ret_value * 10 + (unsigned)(at[i] - '0');
+    }
+    return true;
+}
+
+static unsigned month_of(const char *at)
+{
+    for (unsigned i = 0; i < 12; i++)
+        if (memcmp(at, month_names + (size_t)3 * i, 3) == 0)
+            return i + 1;
+    return 0;
+}
+
+/* From 1970 on. */
+static uint64_t days_of(const struct date *d)
+{
+    unsigned year = d->month <= 2 ? d->year - 1 : d->year;
+    unsigned month = d->month > 2 ? d->month - 3 : d->month + 9;
+    unsigned of_year = (153 * month + 2) / 5 + d->day - 1;
+    unsigned of_era = year % 400 * 365 + year % 400 / 4 - year % 400 / 100 + of_year;
+    return (uint64_t)(year / 400) * DAYS_PER_400_YEARS + of_era - DAYS_TO_1970;
+}
+
+bool clock_parse_http_date(struct slice text, uint64_t *ret_seconds)
+{
+    static const char form[] = "___, __ ___ ____ __:__:__ GMT";
+    struct date d = { 0 };
+    if (text.len != HTTP_DATE_LEN)
+        return false;
+    for (size_t i = 0; i < HTTP_DATE_LEN; i++)
+        if (form[i] != '_' && form[i] != text.at[i])
+            return false;
+    d.month = month_of(text.at + 8);
+    if (!take_number(text.at + 5, 2, &d.day) || !take_number(text.at + 12, 4, &d.year) ||
+        !take_number(text.at + 17, 2, &d.hour) || !take_number(text.at + 20, 2, &d.minute) ||
+        !take_number(text.at + 23, 2, &d.second))
+        return false;
+    if (d.year < 1970 || d.month == 0 || d.day < 1 || d.day > 31 || d.hour > 23 || d.minute > 59 || d.second > 60)
+        return false;
+    *ret_seconds = days_of(&d) * SECONDS_PER_DAY + d.hour * 3600 + d.minute * 60 + d.second;
+    return true;
 }

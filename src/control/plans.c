@@ -20,6 +20,14 @@ const struct metric_family requests_family = {
     .kind = METRIC_COUNTER,
     .labels = { "route", "class" },
 };
+const struct metric_family calls_family = {
+    .name = "maitred_grpc_calls_total",
+    .help =
+        "Calls of gRPC that ended, by route and status (other: no status of gRPC's; none: the answer had none, or was "
+        "cut before it).",
+    .kind = METRIC_COUNTER,
+    .labels = { "route", "grpc_status" },
+};
 static const struct metric_family latency_family = {
     .name = "maitred_request_duration_seconds",
     .help = "From a request's head to the last byte of its answer, by route.",
@@ -32,7 +40,10 @@ const char *const status_class_words[STATUS_CLASSES] = { "none", "1xx", "2xx", "
 struct built_plan {
     struct plan plan;
     struct series *requests[STATUS_CLASSES], *latency;
-    struct letter letter; /* carries it to the control thread */
+    struct series *calls[GRPC_STATUS_COUNT];
+    metric_cell *call_places[GRPC_STATUS_COUNT];
+    struct letter letter;       /* carries it to the control thread */
+    struct letter calls_letter; /* asks it for the series of calls, and holds a reference */
     struct loop *control;
     void *raw; /* as allocated */
 };
@@ -52,6 +63,8 @@ static void free_parts(struct plan *plan)
     for (int i = 0; i < STATUS_CLASSES; i++)
         series_drop(built->requests[i]);
     series_drop(built->latency);
+    for (int i = 0; i < GRPC_STATUS_COUNT; i++)
+        series_drop(built->calls[i]);
     mem_free(plan->policies);
     mem_free(plan->handler_per_worker);
     mem_free(plan->locals);
@@ -72,6 +85,36 @@ static void free_plan(struct plan *plan)
         loop_post(built->control, &built->letter);
     else
         free_parts(plan);
+}
+
+/* ---- calls of gRPC ---- */
+
+const char *plan_call_label(enum grpc_status status)
+{
+    if (status < GRPC_STATUS_OTHER)
+        return grpc_status_digits(status);
+    return status == GRPC_STATUS_OTHER ? "other" : "none";
+}
+
+static void make_call_series(struct letter *letter, struct loop *loop)
+{
+    struct built_plan *built = container_of(letter, struct built_plan, calls_letter);
+    struct plan *plan = &built->plan;
+    for (int i = 0; i < GRPC_STATUS_COUNT; i++) {
+        const char *values[] = { plan->route, plan_call_label((enum grpc_status)i), NULL };
+        built->calls[i] = series_get(&calls_family, values);
+        built->call_places[i] = series_place(built->calls[i]);
+    }
+    grpc_counts_place(&plan->grpc_counts, plan->workers - 1, built->call_places);
+    plan_drop(plan);
+}
+
+static void ask_for_calls(struct grpc_counts *counts)
+{
+    struct plan *plan = container_of(counts, struct plan, grpc_counts);
+    struct built_plan *built = plan->owner;
+    plan_hold(plan);
+    loop_post(built->control, &built->calls_letter);
 }
 
 /* ---- names ---- */
@@ -149,6 +192,9 @@ static struct plan *plan_alloc(struct conf *conf, const struct snapshot_context 
     built->raw = raw;
     struct plan *plan = &built->plan;
     built->control = context->control;
+    built->calls_letter.deliver = make_call_series;
+    if (context->control)
+        built->plan.grpc_counts.ask = ask_for_calls;
     plan->refs = 1;
     plan->free = free_plan;
     plan->owner = built;
@@ -177,6 +223,8 @@ struct plan *plan_build(const struct snapshot *snapshot, const struct route_conf
     plan->body_bytes_max = conf_get(route_node, "body_limit") ? route->body_bytes : settings->limits.body_bytes;
     plan->exchange_timeout_ms = conf_get(route_node, "timeout") ? route->timeout_ms : settings->timeouts.exchange_ms;
     plan->tunnel_idle_ms = settings->timeouts.tunnel_idle_ms;
+    plan->grpc_timeout_max_ms = route->grpc.timeout_max_ms;
+    plan->grpc_ignores_timeout = route->grpc.ignore_timeout;
     int rc = load_policies(conf, plan, &settings->policies, context->cells);
     rc = load_policies(conf, plan, &route->policies, context->cells) < 0 ? -1 : rc;
     rc = load_handler(conf, plan, &route->handler) < 0 ? -1 : rc;

@@ -286,6 +286,12 @@ static const struct conf_field route_fields[] = {
       0,
       NULL,
       "A request and its answer altogether on this route (504), in place of `timeouts.exchange`." },
+    { "grpc",
+      { .kind = CONF_STRUCT, .structure = &grpc_schema },
+      CONF_AT(route_conf, grpc),
+      0,
+      NULL,
+      "How calls of gRPC are treated on this route." },
     CONF_END,
 };
 static const struct conf_struct route_schema = {

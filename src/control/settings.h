@@ -6,6 +6,7 @@
 
 #include "conf/conf.h"
 #include "exchange/forwarding.h"
+#include "exchange/grpc.h"
 #include "net/address.h"
 #include "observe/access_log.h"
 
@@ -39,6 +40,7 @@ struct route_conf {
     struct conf_choice handler;
     int64_t body_bytes; /* meant only when the file says so: see plans.c */
     int64_t timeout_ms; /* likewise */
+    struct grpc_conf grpc;
 };
 
 struct admin_conf {

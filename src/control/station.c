@@ -237,6 +237,7 @@ int station_init(struct station *station, struct gateway *gateway, unsigned inde
     timer_init(&station->drain_timer, on_drain_look);
     station->worker.errors = vitals_errors();
     station->worker.unrouted = vitals_unrouted();
+    station->worker.unrouted_grpc = vitals_unrouted_calls();
     return worker_init(&station->worker, index, &gateway->memory_used, gateway->memory_max);
 }
 

@@ -13,6 +13,8 @@
 static struct gateway *watched;
 static struct series *errors[ERR_COUNT], *unrouted[STATUS_CLASSES];
 static metric_cell *unrouted_places[STATUS_CLASSES];
+static struct series *unrouted_calls[GRPC_STATUS_COUNT];
+static metric_cell *unrouted_call_places[GRPC_STATUS_COUNT];
 
 static const struct metric_family errors_family = {
     .name = "maitred_errors_total",
@@ -29,6 +31,11 @@ struct series **vitals_errors(void)
 metric_cell **vitals_unrouted(void)
 {
     return unrouted_places;
+}
+
+metric_cell **vitals_unrouted_calls(void)
+{
+    return unrouted_call_places;
 }
 
 static void emit_one(metric_emit *emit, void *ctx, double value)
@@ -264,6 +271,11 @@ void vitals_start(struct gateway *gateway)
         unrouted[i] = series_get(&requests_family, values);
         unrouted_places[i] = series_place(unrouted[i]);
     }
+    for (int i = 0; i < GRPC_STATUS_COUNT; i++) {
+        const char *values[] = { "", plan_call_label((enum grpc_status)i), NULL };
+        unrouted_calls[i] = series_get(&calls_family, values);
+        unrouted_call_places[i] = series_place(unrouted_calls[i]);
+    }
 }
 
 void vitals_stop(void)
@@ -279,6 +291,10 @@ void vitals_stop(void)
     for (int i = 0; i < STATUS_CLASSES; i++) {
         series_drop(unrouted[i]);
         unrouted_places[i] = NULL;
+    }
+    for (int i = 0; i < GRPC_STATUS_COUNT; i++) {
+        series_drop(unrouted_calls[i]);
+        unrouted_call_places[i] = NULL;
     }
     watched = NULL;
 }

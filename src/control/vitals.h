@@ -13,3 +13,4 @@ void vitals_stop(void);
 struct series **vitals_errors(void);
 /* Places of requests that met no route, by class of status. */
 metric_cell **vitals_unrouted(void);
+metric_cell **vitals_unrouted_calls(void); /* by enum grpc_status */

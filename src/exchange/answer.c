@@ -6,6 +6,7 @@
 #include "exchange/spine.h"
 
 #include "base/memory.h"
+#include "exchange/grpc.h"
 #include "exchange/reply.h"
 
 void answer_begin(struct exchange *x, unsigned from)
@@ -97,6 +98,11 @@ void exchange_fail(struct exchange *x, enum err err, struct slice detail)
     }
     if (err_info(err)->side == SIDE_CLIENT && (status == 400 || status == 413))
         x->down->untrusted = true; /* what follows may be no request, or is not worth reading */
+    if (x->grpc != GRPC_NONE) {
+        if (grpc_reply(x, err, detail) < 0)
+            reply_bare(x, status);
+        return;
+    }
     enum reply_form form = reply_choose(x->request);
     struct slice body = reply_body(x->arena, form, err, status, detail, x->record.request_id);
     struct slice type = form == REPLY_TEXT ? SLICE("text/plain; charset=utf-8") : SLICE("application/problem+json");
@@ -148,6 +154,8 @@ void answer_send_head(struct exchange *x)
 {
     bool end = head_is_all(x);
     x->record.status = x->response.status;
+    if (x->grpc != GRPC_NONE)
+        grpc_note_status(x, &x->response.fields);
     x->record.down_head_ns = x->worker->loop.now_ns;
     x->head_down = true;
     int rc = stream_send_head(x->down, &x->response, end);

@@ -9,6 +9,7 @@
 #include "exchange/spine.h"
 
 #include "base/memory.h"
+#include "exchange/grpc.h"
 #include "net/address.h"
 #include "observe/access_log.h"
 #include "observe/metrics.h"
@@ -188,6 +189,7 @@ int exchange_begin(struct worker *worker, struct stream *down, struct plan *plan
     list_push_back(&worker->exchanges, &x->link);
     worker->exchange_count++;
     record_begin(x);
+    grpc_recognise(x);
     exchange_raise(x, EVENT_BEGIN);
     *ret_x = x;
     return 0;
@@ -219,6 +221,14 @@ static void begin(struct exchange *x)
     }
     if (plan->exchange_timeout_ms > 0) {
         x->deadline_ms = x->worker->loop.now_ms + (uint64_t)plan->exchange_timeout_ms;
+        arm_timer(x);
+    }
+    if (x->grpc != GRPC_NONE) {
+        err = grpc_read_timeout(x);
+        if (err != ERR_NONE) {
+            exchange_fail(x, err, SLICE_EMPTY);
+            return;
+        }
         arm_timer(x);
     }
     x->cursor[DIR_REQUEST].phase = CURSOR_HEADS;
@@ -255,6 +265,8 @@ static void observe_end(struct exchange *x)
         place_add(requests[r->status / 100 % STATUS_CLASSES], index, 1);
     if (x->plan)
         place_observe_us(x->plan->latency, index, (r->end_ns - r->start_ns) / 1000);
+    if (r->grpc)
+        grpc_count(x);
     if (r->err != ERR_NONE && x->worker->errors)
         series_add(x->worker->errors[r->err], index, 1);
     if (x->worker->access_log)
@@ -327,7 +339,8 @@ static void timer_fired(struct exchange *x)
     uint64_t now = x->worker->loop.now_ms;
     if (x->deadline_ms && now >= x->deadline_ms) {
         x->deadline_ms = 0;
-        answer_error(x, x->tunnel ? ERR_TUNNEL_IDLE : ERR_EXCHANGE_TIMEOUT);
+        enum err late = x->deadline_client ? ERR_DEADLINE_EXCEEDED : ERR_EXCHANGE_TIMEOUT;
+        answer_error(x, x->tunnel ? ERR_TUNNEL_IDLE : late);
         return;
     }
     if (x->alarm_ms && now >= x->alarm_ms) {

@@ -84,8 +84,10 @@ struct exchange {
     uint8_t want;      /* enum body_need that the running on_head asked for */
     uint64_t want_max; /* with BODY_WHOLE */
     bool handler_started, handler_over;
-    bool responded; /* a final response is set */
-    bool head_down; /* and its head went to the client: no reply can replace it */
+    bool responded;       /* a final response is set */
+    bool head_down;       /* and its head went to the client: no reply can replace it */
+    uint8_t grpc;         /* enum grpc_form: what the client's request is */
+    bool deadline_client; /* deadline_ms is the client's own */
     bool in_run, ended, tunnel, request_stopped, source_cut, body_taken, request_sent;
     uint8_t depth;        /* a child's: at most CHILD_DEPTH_MAX */
     struct slice peer;    /* the peer's address as text: what X-Forwarded-For gets */

@@ -11,6 +11,7 @@
 #include "exchange/spine.h"
 
 #include "base/memory.h"
+#include "exchange/grpc.h"
 
 int flow_add_stage(struct exchange *x, enum direction direction, unsigned policy)
 {
@@ -263,6 +264,8 @@ void flow_response(struct exchange *x)
             x->events |= EVENT_RESPONSE_BODY; /* the stages have room again, and no one else would tell them */
         if (sent == SENT && body->end == PIPE_CUT)
             response_cut(x, body->err);
+        else if (x->grpc != GRPC_NONE && sent == SENT)
+            grpc_note_status(x, source->trailers);
     }
     if (source->bytes < before && x->handler_started && !x->handler_over && source->end == PIPE_OPEN &&
         x->plan->handler->on_response_room && source != &x->local_body) {

@@ -14,6 +14,7 @@
 
 #include "base/err.h"
 #include "base/slice.h"
+#include "exchange/grpc_counts.h"
 #include "observe/metrics.h"
 
 struct policy_type;
@@ -54,8 +55,11 @@ struct plan {
     metric_cell *requests[STATUS_CLASSES]; /* by class, [0] for none; may be NULL */
     metric_cell *latency;                  /* may be NULL */
     void **handler_per_worker;
-    const char *pattern;    /* as matched, for explanations: "/users/{id}" */
-    int64_t tunnel_idle_ms; /* of a tunnel, without a byte either way; 0 no limit */
+    const char *pattern;         /* as matched, for explanations: "/users/{id}" */
+    int64_t tunnel_idle_ms;      /* of a tunnel, without a byte either way; 0 no limit */
+    int64_t grpc_timeout_max_ms; /* of what clients of gRPC ask for; 0: no limit */
+    bool grpc_ignores_timeout;
+    struct grpc_counts grpc_counts;
     atomic_uint refs;
     struct conf *conf;               /* held: owner of all strings */
     void (*free)(struct plan *plan); /* control's; called with the last reference, on whichever thread dropped it:

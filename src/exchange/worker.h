@@ -23,6 +23,7 @@ struct worker {
     uint32_t connection_count;     /* client connections */
     struct access_log *access_log; /* NULL when off */
     struct series **errors;        /* by enum err; NULL: not counted */
+    metric_cell **unrouted_grpc;   /* calls that met no route, by enum grpc_status; NULL: not counted */
     metric_cell **unrouted;        /* requests that met no route, by class of status; NULL: not counted */
 };
 

@@ -102,6 +102,7 @@ struct stream {
     bool untrusted;    /* set by the user, server role: where messages share one byte stream, what follows this one is
                           not to be taken for a request */
     bool secure;       /* TLS */
+    bool quiet_ok;     /* set by the user: the peer may be silent within its body for as long as it likes */
 };
 
 static inline int stream_send_head(struct stream *s, const struct message *head, bool end)

@@ -15,6 +15,7 @@
 /* In the second try: 17 texts of that many bytes, each byte as \u00xx, and the rest, are below access_log.c's LINE_MAX.
  */
 enum { CUT_TEXT_MAX = 512 };
+enum { GRPC_STATUS_LAST = 16 }; /* of those that the protocol knows */
 
 static void format_json(struct line *line, const struct record *record);
 static void format_combined(struct line *line, const struct record *record);
@@ -179,6 +180,8 @@ static void json_end(struct line *line, const struct record *record)
         line_literal(line, ",\"complete\":false");
     if (record->tunnel)
         line_literal(line, ",\"tunnel\":true");
+    if (record->tunnel_end)
+        member_text(line, "tunnel_end", slice_from(record->tunnel_end));
     if (line->cut)
         line_literal(line, ",\"cut\":true");
     line_literal(line, "}\n");
@@ -194,6 +197,8 @@ static void format_json(struct line *line, const struct record *record)
     json_request(line, record);
     json_tls(line, record->facts);
     member_u64(line, "status", status_of(record));
+    if (record->grpc && record->grpc_status <= GRPC_STATUS_LAST)
+        member_u64(line, "grpc_status", record->grpc_status);
     member_u64(line, "bytes_in", record->bytes_in);
     member_u64(line, "bytes_out", record->bytes_out);
     member_text(line, "route", slice_from(record->route));

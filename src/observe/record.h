@@ -41,6 +41,9 @@ struct record {
     uint8_t err;   /* enum err */
     bool complete; /* the response went out whole */
     bool tunnel;
+    const char *tunnel_end;       /* of a tunnel: who or what ended it; NULL otherwise */
+    bool grpc;                    /* it was a call */
+    uint8_t grpc_status;          /* of a call: enum grpc_status (http/grpc.h) */
     bool reused_up;               /* the last try used an idle connection */
     uint64_t bytes_in, bytes_out; /* bodies, as the client saw them */
 };

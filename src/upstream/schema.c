@@ -12,7 +12,7 @@ enum { WEIGHT_MAX = 1000, HOST_BYTES_MAX = 253, LABEL_BYTES_MAX = 63, REQUESTS_M
 #define HOUR_MS 3600000
 
 static int parse_target(struct conf *conf, const struct conf_node *node, void *ret_value);
-static void check_retry(struct conf *conf, const struct conf_node *node, void *value);
+static void note_set(struct conf *conf, const struct conf_node *node, void *value);
 static void check_upstream(struct conf *conf, const struct conf_node *node, void *value);
 
 static const struct conf_word algorithm_words[] = {
@@ -63,13 +63,14 @@ static const struct conf_field timeout_fields[] = {
       .type = { .kind = CONF_DURATION, .max = 24 * HOUR_MS },
       .offset = CONF_AT(upstream_timeouts, response_timeout_ms),
       .default_text = "60s",
-      .doc = "How long the head of the answer may take once the request has been sent. `off` waits for ever." },
+      .doc = "How long the head of the answer may take once the request has been sent. `off` waits for ever. Calls of "
+             "gRPC have this limit only where it is written down." },
     { .name = "body_idle",
       .type = { .kind = CONF_DURATION, .max = 24 * HOUR_MS },
       .offset = CONF_AT(upstream_timeouts, body_idle_timeout_ms),
       .default_text = "60s",
       .doc = "How long the body of an answer may stand still while the client is ready for more of it. `off` "
-             "waits for ever." },
+             "waits for ever. Calls of gRPC have this limit only where it is written down." },
     { .name = "send_idle",
       .type = { .kind = CONF_DURATION, .max = 24 * HOUR_MS },
       .offset = CONF_AT(upstream_timeouts, send_idle_timeout_ms),
@@ -89,42 +90,7 @@ static const struct conf_struct timeouts_schema = {
     .size = sizeof(struct upstream_timeouts),
     .fields = timeout_fields,
     .doc = "How long to wait for a service.",
-};
-
-static const struct conf_field retry_fields[] = {
-    { .name = "attempts",
-      .type = { .kind = CONF_INT, .min = 1, .max = TRIED_MAX },
-      .offset = CONF_AT(upstream_retry, attempts),
-      .default_text = "3",
-      .doc = "Tries in all, the first included; 1 switches retries off. A request is tried again, on another "
-             "target if there is one, when it surely was not processed, or when its method is idempotent and the "
-             "connection broke before any answer." },
-    { .name = "budget",
-      .type = { .kind = CONF_PERCENT },
-      .offset = CONF_AT(upstream_retry, budget_percent),
-      .default_text = "20%",
-      .doc = "Retries under way at once, those waiting included, as a share of the active requests; three are "
-             "always allowed. It keeps a service in trouble from being hit by several times its load." },
-    { .name = "backoff",
-      .type = { .kind = CONF_DURATION, .max = HOUR_MS },
-      .offset = CONF_AT(upstream_retry, backoff_ms),
-      .default_text = "25ms",
-      .doc = "The first retry waits a random time up to this, each further one up to twice the one before. `0` "
-             "retries at once." },
-    { .name = "backoff_max",
-      .type = { .kind = CONF_DURATION, .max = HOUR_MS },
-      .offset = CONF_AT(upstream_retry, backoff_max_ms),
-      .default_text = "250ms",
-      .doc = "Where the doubling ends." },
-    CONF_END,
-};
-
-static const struct conf_struct retry_schema = {
-    .name = "retry",
-    .size = sizeof(struct upstream_retry),
-    .fields = retry_fields,
-    .doc = "When and how often a request is tried again.",
-    .validate = check_retry,
+    .validate = note_set,
 };
 
 static const struct conf_field upstream_fields[] = {
@@ -166,7 +132,7 @@ static const struct conf_field upstream_fields[] = {
       .doc = "Requests in progress on one target at once, over all workers. When all targets are at the limit, "
              "the answer is 503. 0 is no limit." },
     { .name = "retry",
-      .type = { .kind = CONF_STRUCT, .structure = &retry_schema },
+      .type = { .kind = CONF_STRUCT, .structure = &upstream_retry_schema },
       .offset = CONF_AT(upstream_conf, retry),
       .doc = "When and how often a request is tried again." },
     CONF_END,
@@ -274,12 +240,18 @@ static int parse_target(struct conf *conf, const struct conf_node *node, void *r
     return 0;
 }
 
-static void check_retry(struct conf *conf, const struct conf_node *node, void *value)
+static bool is_set(const struct conf_node *node, const char *name)
 {
-    const struct upstream_retry *retry = value;
-    if (retry->backoff_ms > retry->backoff_max_ms)
-        conf_error(conf, conf_get(node, "backoff_max") ? conf_get(node, "backoff_max") : node,
-                   "`backoff_max` is shorter than `backoff`");
+    const struct conf_node *field = conf_get(node, name);
+    return field && field->kind != NODE_NULL;
+}
+
+/* Streams of gRPC may be silent: for them what was not asked for does not count. */
+static void note_set(struct conf *conf, const struct conf_node *node, void *value)
+{
+    struct upstream_timeouts *timeouts = value;
+    timeouts->response_set = is_set(node, "response");
+    timeouts->body_idle_set = is_set(node, "body_idle");
 }
 
 struct placed_target {

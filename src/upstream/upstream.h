@@ -15,6 +15,7 @@
 #include "balance/balance.h"
 #include "conf/conf.h"
 #include "http/stream.h"
+#include "upstream/retry.h"
 
 struct loop;
 struct upstream;
@@ -29,11 +30,15 @@ struct target_conf {
 struct upstream_timeouts {
     int64_t connect_timeout_ms, idle_timeout_ms;
     int64_t response_timeout_ms, body_idle_timeout_ms, send_idle_timeout_ms; /* 0: none */
+    bool response_set, body_idle_set;                                        /* the file says so */
 };
 struct upstream_retry {
     int64_t attempts;      /* tries in all, the first included */
     double budget_percent; /* of active requests, at least 3 */
     int64_t backoff_ms, backoff_max_ms;
+    struct conf_list on;  /* as in the file */
+    struct retry_set set; /* compiled from it */
+    int64_t wait_max_ms;  /* of what an answer asks to be waited for */
 };
 struct upstream_conf {
     int algorithm;            /* index in algorithms[] */
@@ -47,6 +52,7 @@ struct upstream_conf {
     struct upstream *built; /* by control, before the handlers that refer to it are loaded; not a field of the file */
 };
 extern const struct conf_struct upstream_schema; /* of upstream_conf */
+extern const struct conf_struct upstream_retry_schema;
 
 /* Control thread. `conf_owner` (may be NULL) is held, and keeps `conf` and its strings alive. Targets that are names
  * start empty: control resolves them and calls upstream_set_targets with a set of all targets. `workers`: their indices

@@ -3,7 +3,8 @@
  *
  *      the request surely was not processed (connect failed, closed before a byte went out)      any method
  *      the connection broke before an answer                                             idempotent methods
- *      anything after the answer's head, or with more body gone than the replay holds                 never
+ *      an answer whose status the upstream's `retry.on` lists (answer.c)                       as it says
+ *      anything after an accepted head, or with more body gone than the replay holds                  never
  *
  * A connection from the pool that the service had closed meanwhile says nothing about the service: it is replaced at
  * once, costs no try and no budget.  Real retries go to another target, after a back-off with full jitter, within
@@ -98,6 +99,7 @@ static void attempt_send(struct proxying *p)
     bool end = without_body(&p->head);
     if (p->names_target)
         p->head.authority = target_authority(p->try.target);
+    up->quiet_ok = call_may_be_quiet(p);
     int rc = stream_send_head(up, &p->head, end);
     if (rc < 0) {
         attempt_failed(p, rc == -ERR_MEMORY ? ERR_MEMORY : ERR_UPSTREAM_UNSENT);
@@ -129,8 +131,13 @@ void attempt_open(struct proxying *p)
     x->record.try_start_ns = x->worker->loop.now_ns;
     x->record.reused_up = false;
     p->events = 0;
-    int rc = upstream_open(p->proxy->upstream, x->worker->index, 0, &p->tried, p->insist_fresh, x->arena, &up_events, p,
-                           &p->try);
+    int rc = call_prepare(p);
+    if (rc < 0) {
+        exchange_fail(x, (enum err) - rc, SLICE_EMPTY);
+        return;
+    }
+    rc = upstream_open(p->proxy->upstream, x->worker->index, 0, &p->tried, p->insist_fresh, x->arena, &up_events, p,
+                       &p->try);
     if (rc < 0 && !p->try.target) {
         exchange_fail(x, (enum err) - rc, SLICE_EMPTY);
         return;
@@ -176,7 +183,7 @@ static bool may_repeat(const struct proxying *p, enum err err)
     return is_broken_off(err) && method_is_idempotent(p->x->request->method) && p->x->request->upgrade.len == 0;
 }
 
-static uint64_t backoff_ms(struct proxying *p)
+uint64_t attempt_backoff_ms(struct proxying *p)
 {
     const struct upstream_conf *conf = upstream_settings(p->proxy->upstream);
     uint64_t ceiling = (uint64_t)conf->retry.backoff_ms << MIN(p->x->record.retries, 16);
@@ -184,7 +191,7 @@ static uint64_t backoff_ms(struct proxying *p)
     return ceiling ? rng_below(&p->x->worker->rng, (uint32_t)ceiling + 1) : 0;
 }
 
-static void retry_now_or_later(struct proxying *p, uint64_t delay_ms)
+void attempt_retry(struct proxying *p, uint64_t delay_ms)
 {
     if (request_rewind(p) < 0) {
         exchange_fail(p->x, ERR_MEMORY, SLICE_EMPTY);
@@ -211,15 +218,15 @@ void attempt_failed(struct proxying *p, enum err err)
     if (replaced) {
         p->insist_fresh = ++p->stale_tries == STALE_TRIES_MAX;
         x->record.tries--;
-        retry_now_or_later(p, 0);
+        attempt_retry(p, 0);
         return;
     }
     unsigned spent = x->record.retries + 1u;
     if (repeatable && spent < (uint64_t)conf->retry.attempts && upstream_retry_begin(p->proxy->upstream)) {
         p->in_budget = true;
-        uint64_t delay = backoff_ms(p);
+        uint64_t delay = attempt_backoff_ms(p);
         x->record.retries++;
-        retry_now_or_later(p, delay);
+        attempt_retry(p, delay);
         return;
     }
     exchange_fail(x, err, SLICE_EMPTY);

@@ -92,11 +92,13 @@ static void proxy_start(struct exchange *x, void *state, const void *data)
     p->x = x;
     p->proxy = data;
     p->interims_end = &p->interims;
+    p->repeats = method_is_idempotent(x->request->method) || answer_may_repeat(p);
     request_init(p);
     x->record.upstream = upstream_name(p->proxy->upstream);
     upstream_request_begin(p->proxy->upstream);
     p->counted = true;
     int rc = target_shape(p);
+    call_start(p);
     if (rc == 0)
         rc = forwarding_add_hop(x, x->plan->forwarding, &p->head);
     if (rc < 0) {
@@ -165,8 +167,11 @@ static void proxy_on_wake(struct exchange *x, void *state)
         pass_interims(p);
     if (x->ended || x->handler_over) /* there was no memory to pass them on: the try is closed */
         return;
-    if ((events & ATTEMPT_HEAD) && !p->accepted)
+    if ((events & ATTEMPT_HEAD) && !p->accepted) {
+        if (answer_is_dropped(p))
+            return;
         accept_response(p);
+    }
     if ((events & ATTEMPT_BODY) ||
         ((events & ATTEMPT_RESET) && p->accepted)) /* a cut stands in the pipe as an end does */
         exchange_source_more(x);

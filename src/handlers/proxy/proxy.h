@@ -3,6 +3,8 @@
  *
  *      proxy.c    the handler: settings, start, events
  *      attempt.c  one try after the other: open, judge a failure, retry
+ *      answer.c   which answers are tried again
+ *      call.c     what is different for gRPC
  *      request.c  the request's body, with a bounded replay for the next try
  *      target.c   the path and host that the service sees
  *
@@ -76,6 +78,7 @@ struct proxying {
     uint8_t stale_tries;
     bool trying; /* `try` is open */
     bool accepted;
+    bool repeats;    /* what has reached a service may be sent again */
     bool replayable; /* what is taken from the body is kept in `replay` */
     bool body_lost;  /* something was taken that is not in `replay`: there is no other try */
     bool body_end_taken;
@@ -89,6 +92,16 @@ struct proxying {
 void attempt_open(struct proxying *p);
 void attempt_failed(struct proxying *p, enum err err);
 void attempt_close(struct proxying *p, enum err err);
+void attempt_retry(struct proxying *p, uint64_t delay_ms); /* the next try, now or later */
+uint64_t attempt_backoff_ms(struct proxying *p);
+/* answer.c: a head has come; true when it was dropped and another try begins. */
+bool answer_is_dropped(struct proxying *p);
+bool answer_may_repeat(const struct proxying *p); /* a request of a method that is not idempotent, for its answer */
+/* call.c: harmless for what is no call of gRPC */
+void call_start(struct proxying *p);
+MUST_USE int call_prepare(struct proxying *p); /* before each try */
+bool call_may_be_quiet(const struct proxying *p);
+int64_t call_response_timeout_ms(const struct proxying *p); /* 0: none */
 /* request.c */
 void request_init(struct proxying *p);
 void request_done(struct proxying *p);

@@ -14,8 +14,7 @@ void request_init(struct proxying *p)
     pipe_init(&p->replay, memory, REPLAY_BYTES_MAX);
     pipe_init(&p->feed, memory, UINT32_MAX);
     /* What may not be sent twice could be sent again only while nothing of it has gone: a large body rather waits. */
-    bool repeats = method_is_idempotent(p->x->request->method);
-    p->replayable = p->x->request->body_length <= (repeats ? REPLAY_BYTES_MAX : COPIED_BYTES_MAX);
+    p->replayable = p->x->request->body_length <= (p->repeats ? REPLAY_BYTES_MAX : COPIED_BYTES_MAX);
 }
 
 void request_done(struct proxying *p)
@@ -70,7 +69,7 @@ void request_await_response(struct proxying *p)
     struct exchange *x = p->x;
     if (p->accepted || x->tunnel)
         return;
-    int64_t timeout = upstream_settings(p->proxy->upstream)->timeouts.response_timeout_ms;
+    int64_t timeout = call_response_timeout_ms(p);
     p->response_deadline_ms = timeout ? x->worker->loop.now_ms + (uint64_t)timeout : 0;
     exchange_set_alarm(x, p->response_deadline_ms);
 }

@@ -363,7 +363,8 @@ void stream_await_body(struct h1_stream *s, bool progress)
 {
     struct h1_conn *conn = s->conn;
     uint32_t idle_ms = conn_limits(conn)->body_idle_ms;
-    bool owed = !s->body.done && s->body.kind != KIND_TUNNEL && !s->awaits_head && !s->expects && idle_ms > 0;
+    bool owed = !s->body.done && s->body.kind != KIND_TUNNEL && !s->awaits_head && !s->expects && idle_ms > 0 &&
+                !s->base.quiet_ok;
     bool full = room_for(s) == 0 || (conn->kept && !in_trailers(&s->body));
 
     if (!owed || full)

@@ -31,6 +31,41 @@ static void known_dates_read_as_they_should(void **state)
                  "01/Mar/2100:00:00:00 +0000");
 }
 
+static void a_date_that_was_written_is_read_back(void **state)
+{
+    struct rng rng;
+    rng_seed(&rng, 2);
+    for (int i = 0; i < 20000; i++) {
+        uint64_t seconds, expected = rng_next(&rng) % 253402300800ull; /* to the end of year 9999 */
+        char text[HTTP_DATE_LEN];
+        if (expected >= UINT64_MAX / SECOND_NS)
+            expected %= UINT64_MAX / SECOND_NS;
+        clock_http_date(expected * SECOND_NS, text);
+        assert_true(clock_parse_http_date(slice_make(text, HTTP_DATE_LEN), &seconds));
+        assert_int_equal(seconds, expected);
+    }
+}
+
+static void what_is_no_date_is_not_read_as_one(void **state)
+{
+    static const char *const wrong[] = {
+        "",
+        "Sun, 06 Nov 1994 08:49:37 GM",
+        "Sunday, 06-Nov-94 08:49:37 GMT",
+        "Sun Nov  6 08:49:37 1994     ",
+        "Sun, 06 Nov 1994 08:49:37 UTC",
+        "Sun, 06 nov 1994 08:49:37 GMT",
+        "Sun, 00 Nov 1994 08:49:37 GMT",
+        "Sun, 06 Nov 1969 08:49:37 GMT",
+        "Sun, 06 Nov 1994 24:49:37 GMT",
+        "Sun, 06 Nov 1994 08:4 :37 GMT",
+        "Sun, 06 Nov 1994 08:49:37 GMT ",
+    };
+    uint64_t seconds;
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+        assert_false(clock_parse_http_date(slice_from(wrong[i]), &seconds));
+}
+
 static void any_time_reads_as_the_c_library_has_it(void **state)
 {
     struct rng rng;
@@ -52,6 +87,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(known_dates_read_as_they_should),
         cmocka_unit_test(any_time_reads_as_the_c_library_has_it),
+        cmocka_unit_test(a_date_that_was_written_is_read_back),
+        cmocka_unit_test(what_is_no_date_is_not_read_as_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
