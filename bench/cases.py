@@ -129,6 +129,8 @@ CASES = (
          (*STREAMS, "--grpc", "64"), entries(COMPARED, TLS_GRPC), unit="call", optional=True),
     IdleCase("idle_tls", "Private memory, 2,000 idle TLS connections", 2000, entries(COMPARED, TLS), goal=0.80,
              note="As above, after a warm-up of 2,000 requests on 64 TLS connections."),
+    IdleCase("idle_h2", "Private memory, 2,000 idle connections of HTTP/2 over TLS", 2000, entries(COMPARED, TLS_H2),
+             optional=True, note="As above, with HTTP/2."),
 )
 
 
