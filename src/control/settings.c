@@ -63,6 +63,12 @@ static const struct conf_field listener_fields[] = {
       0,
       NULL,
       "Permissions of a unix socket." },
+    { "proxy_protocol",
+      { .kind = CONF_STRUCT, .structure = &proxy_protocol_schema, .flags = CONF_POINTER },
+      CONF_AT(listener_conf, proxy),
+      CONF_POINTER,
+      NULL,
+      "Connections begin with a PROXY header. Left out, such a header is no HTTP and answered with 400." },
     CONF_END,
 };
 
@@ -188,6 +194,13 @@ static const struct conf_struct limits_schema = {
 /* ---- timeouts ---- */
 
 static const struct conf_field timeouts_fields[] = {
+    { "handshake",
+      { .kind = CONF_DURATION, .min = 1, .max = 3600000 },
+      CONF_AT(timeouts_conf, handshake_ms),
+      0,
+      "10s",
+      "From a connection's beginning to the end of what comes in front of HTTP: the PROXY header and the TLS "
+      "handshake together. The connection is then closed." },
     { "request_head",
       { .kind = CONF_DURATION, .min = 1, .max = 3600000 },
       CONF_AT(timeouts_conf, request_head_ms),

@@ -23,14 +23,23 @@ struct limits_conf {
 };
 
 struct timeouts_conf {
+    int64_t handshake_ms;
     int64_t request_head_ms, body_idle_ms, send_idle_ms, keep_alive_ms, exchange_ms, tunnel_idle_ms, linger_ms,
         drain_ms;
 };
+
+/* net/proxy_header.h has what it comes to. */
+struct proxy_conf {
+    struct conf_list from; /* of struct network */
+    bool required;
+};
+extern const struct conf_struct proxy_protocol_schema;
 
 struct listener_conf {
     struct address address;
     int64_t backlog;
     int64_t unix_mode;
+    struct proxy_conf *proxy; /* NULL: no PROXY header comes */
 };
 
 struct route_conf {

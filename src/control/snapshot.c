@@ -206,6 +206,7 @@ static void fill_server_settings(struct snapshot *s)
             .drain_bytes_max = (uint32_t)l->drain_bytes,
             .splice_bytes_min = (uint32_t)l->splice_bytes,
             .requests_max = (uint32_t)MIN(l->requests_per_connection, UINT32_MAX),
+            .handshake_timeout_ms = (uint32_t)t->handshake_ms,
             .head_timeout_ms = (uint32_t)t->request_head_ms,
             .keep_alive_ms = (uint32_t)t->keep_alive_ms,
             .body_idle_ms = (uint32_t)t->body_idle_ms,
@@ -220,12 +221,21 @@ static void fill_server_settings(struct snapshot *s)
     };
 }
 
+static void fill_proxy_rules(struct server_settings *server, const struct listener_conf *listener)
+{
+    const struct proxy_conf *proxy = listener->proxy;
+    if (proxy)
+        server->proxy = (struct proxy_rules){ proxy->from.items, (uint32_t)proxy->from.count, proxy->required };
+}
+
 static void fill_servers(struct snapshot *s)
 {
     size_t count = s->settings.listeners.count;
     s->servers = mem_must((count + 1) * sizeof(*s->servers));
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
         s->servers[i] = s->server;
+        fill_proxy_rules(&s->servers[i], &((const struct listener_conf *)s->settings.listeners.items)[i]);
+    }
 }
 
 const struct server_settings *snapshot_server(const struct snapshot *snapshot, const struct address *address)

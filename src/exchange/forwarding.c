@@ -22,7 +22,7 @@ static int parse_network(struct conf *conf, const struct conf_node *node, void *
     return -1;
 }
 
-static const struct conf_type network_type = {
+const struct conf_type network_type = {
     .kind = CONF_CUSTOM,
     .parse = parse_network,
     .size = sizeof(struct network),

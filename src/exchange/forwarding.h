@@ -26,6 +26,7 @@ struct forwarding_conf {
     struct conf_list client_certificate; /* of int, enum certificate_part: what services are told of it */
 };
 extern const struct conf_struct forwarding_schema;
+extern const struct conf_type network_type; /* a struct network, and who else lists networks uses it */
 
 /* As an exchange begins: reads the request's hops, sets record.client, leaves only what trusted peers said. */
 MUST_USE int forwarding_apply(struct exchange *x, const struct forwarding_conf *conf);

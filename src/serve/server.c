@@ -57,6 +57,8 @@ static void on_dropped(struct stream_host *host, enum err err)
 static void take_settings(struct server *server, const struct server_settings *settings)
 {
     server->limits = settings->limits;
+    server->proxy = settings->proxy;
+    server->host.proxy = server->proxy.from_count > 0 ? &server->proxy : NULL;
     server->forwarding = settings->forwarding;
     server->router = router_hold(settings->router);
     server->conf = conf_hold(settings->conf);

@@ -19,6 +19,7 @@
 #include "http/stream.h"
 #include "loop/loop.h"
 #include "net/address.h"
+#include "net/proxy_header.h"
 
 struct conf;
 struct forwarding_conf;
@@ -39,7 +40,8 @@ struct server_settings {
     struct http_limits limits;
     const struct forwarding_conf *forwarding;
     struct router *router;
-    struct conf *conf; /* owner of `forwarding` */
+    struct conf *conf;        /* owner of `forwarding`, and of the networks below */
+    struct proxy_rules proxy; /* from nobody: no PROXY header comes */
 };
 
 /* Takes the descriptor over; on failure it stays the caller's. -ERR_MEMORY, -ERR_SYSTEM. */

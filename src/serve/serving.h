@@ -21,6 +21,7 @@ struct server {
     struct task free_task;
     struct stream_host host;
     struct http_limits limits;
+    struct proxy_rules proxy;
     const struct forwarding_conf *forwarding;
     struct router *router;
     struct conf *conf;
