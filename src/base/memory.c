@@ -91,7 +91,7 @@ static bool charge_beyond_credit(struct memory *memory, size_t size)
     return true;
 }
 
-static bool charge(struct memory *memory, size_t size)
+bool memory_charge(struct memory *memory, size_t size)
 {
     if (size <= memory->credit_bytes)
         memory->credit_bytes -= size;
@@ -101,7 +101,7 @@ static bool charge(struct memory *memory, size_t size)
     return true;
 }
 
-static void discharge(struct memory *memory, size_t size)
+void memory_discharge(struct memory *memory, size_t size)
 {
     ENSURE(memory->held_bytes >= size);
     memory->held_bytes -= size;
@@ -117,11 +117,11 @@ static void discharge(struct memory *memory, size_t size)
 
 static void *charged_get(struct memory *memory, struct slab *slab)
 {
-    if (!charge(memory, slab->object_size))
+    if (!memory_charge(memory, slab->object_size))
         return NULL;
     void *object = slab_get(slab);
     if (object == NULL)
-        discharge(memory, slab->object_size);
+        memory_discharge(memory, slab->object_size);
     return object;
 }
 
@@ -133,7 +133,7 @@ void *memory_block(struct memory *memory)
 void memory_block_free(struct memory *memory, void *block)
 {
     slab_put(&memory->blocks, block);
-    discharge(memory, ARENA_BLOCK_BYTES);
+    memory_discharge(memory, ARENA_BLOCK_BYTES);
 }
 
 void *memory_chunk(struct memory *memory)
@@ -144,17 +144,17 @@ void *memory_chunk(struct memory *memory)
 void memory_chunk_free(struct memory *memory, void *chunk)
 {
     slab_put(&memory->chunks, chunk);
-    discharge(memory, CHUNK_BYTES);
+    memory_discharge(memory, CHUNK_BYTES);
 }
 
 void *memory_get(struct memory *memory, size_t size)
 {
     ENSURE(size > 0);
-    if (!charge(memory, size))
+    if (!memory_charge(memory, size))
         return NULL;
     void *ptr = mem_alloc(size);
     if (ptr == NULL)
-        discharge(memory, size);
+        memory_discharge(memory, size);
     return ptr;
 }
 
@@ -163,5 +163,5 @@ void memory_put(struct memory *memory, void *ptr, size_t size)
     if (ptr == NULL)
         return;
     mem_free(ptr);
-    discharge(memory, size);
+    memory_discharge(memory, size);
 }

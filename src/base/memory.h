@@ -57,3 +57,6 @@ void memory_chunk_free(struct memory *memory, void *chunk);
  * memory_put. */
 void *memory_get(struct memory *memory, size_t size);
 void memory_put(struct memory *memory, void *ptr, size_t size);
+/* The account alone, for what a library allocates on behalf of a peer: false when the budget has none left. */
+bool memory_charge(struct memory *memory, size_t size);
+void memory_discharge(struct memory *memory, size_t size);

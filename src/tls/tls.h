@@ -13,7 +13,7 @@
  * What a transport does under TLS, beyond transport.h:
  *      establish  0, 1, or  client role: -ERR_TLS_FAILED, and what the connect gives;
  *                 server role: -ERR_HANDSHAKE_FAILED, -ERR_CERTIFICATE_REQUIRED, -ERR_CERTIFICATE_REFUSED, or
- *                 -ERR_NOT_TLS: then the transport is plain from there on, so that an answer can be sent in clear;
+ *                 -ERR_PLAIN_HTTP: then the transport is plain from there on, so that an answer can be sent in clear;
  *                 both: -ERR_MEMORY, -ERR_SYSTEM. The facts are full when it says 0.
  *      recv       0 only after the peer's close_notify. A connection that ends without one gives -ECONNRESET: a body
  * that goes on until close was cut then, while between two messages it is no more than an end. -EPROTO: what came is no
@@ -132,7 +132,7 @@ uint64_t tls_tickets_rotate(uint64_t now_ms);
 /*   name                   word */
 #define TLS_REASONS(X)                                                                                                 \
     X(NONE, "none")                                                                                                    \
-    X(NOT_TLS, "not_tls")                     /* HTTP in clear on a TLS port */                                        \
+    X(PLAIN_HTTP, "plain_http")               /* HTTP in clear on a TLS port */                                        \
     X(CLOSED, "closed")                       /* the peer went away */                                                 \
     X(PROTOCOL, "protocol_error")             /* what came is no TLS, or malformed */                                  \
     X(VERSION, "unsupported_version")         /* no version in common */                                               \
@@ -186,11 +186,12 @@ const struct tls_material *tls_context_material(const struct tls_context *contex
 /* What a listener's or a target's connections begin with on this worker. Counted, because a transport that stays open
  * may outlive the target. */
 struct tls_layer {
+    uint32_t magic;
+    uint32_t refs;
     struct transport_layer layer; /* for struct dial and the birth */
     struct tls_context *context;
-    char *name;    /* client: what SNI says and what the certificate must be for; a name or an IP address */
-    void *session; /* client: the newest, SSL_SESSION */
-    uint32_t refs;
+    char *name;      /* client: what SNI says and what the certificate must be for; a name or an IP address */
+    void *session;   /* client: the newest, SSL_SESSION */
     uint16_t reason; /* client: of the last handshake, enum tls_reason */
     /* Client: told when a handshake fails for another reason than the last one did, and with NULL when one succeeds
      * again; so that a log says it once. `text` ends with the call. */
@@ -206,6 +207,6 @@ void tls_layer_use(struct tls_layer *layer, struct tls_context *context);
 struct tls_layer *tls_layer_hold(struct tls_layer *layer);
 void tls_layer_drop(struct tls_layer *layer);
 
-/* Why the handshake failed, between establish's negative answer and the close (not after -ERR_NOT_TLS, which says
+/* Why the handshake failed, between establish's negative answer and the close (not after -ERR_PLAIN_HTTP, which says
  * it). Static text for the log, with no secret in it; `*ret_reason` may be NULL. */
 const char *tls_failure(const struct transport *t, enum tls_reason *ret_reason);

@@ -1,0 +1,254 @@
+/*
+ * A session, from begin to close: the handshake of both roles.  OpenSSL is entered from establish, recv, sendv and
+ * shutdown alone, and knows the transport of the call at hand only: it may move between two of them.
+ *
+ * The last that a side sends in a TLS 1.3 handshake is no answer to anything: a server's ticket, a client's Finished.
+ * It is held back and goes with the first bytes of the connection, in one packet and with one call to the kernel.  A
+ * server's may wait until there is an answer; a client's goes at the end of the turn at the latest, as the service
+ * waits for it.
+ */
+#include <errno.h>
+
+#include <openssl/err.h>
+
+#include "base/assert.h"
+#include "base/memory.h"
+#include "base/sys.h"
+#include "tls/worker.h"
+
+static int tls_establish(struct transport *t);
+static void tls_close(struct transport *t);
+
+static const struct transport_ops tls_ops = {
+    .name = "tls",
+    .establish = tls_establish,
+    .recv = tls_recv,
+    .sendv = tls_sendv,
+    .shutdown = tls_shutdown,
+    .close = tls_close,
+};
+
+/* ---- begin ---- */
+
+static void send_held(struct task *task)
+{
+    struct tls_session *s = container_of(task, struct tls_session, held_task);
+
+    if (s->held && tls_wire_flush(s, 0) < 0)
+        s->broken = EPIPE; /* the next call tells */
+    s->held = false;
+}
+
+static int make_ssl(struct tls_session *s, struct tls_layer *layer)
+{
+    s->ssl = SSL_new(layer->context->sets[0]);
+    BIO *wire = s->ssl ? BIO_new(layer->context->worker->wire) : NULL;
+    if (!wire)
+        return -ERR_MEMORY;
+    BIO_set_data(wire, s);
+    BIO_set_init(wire, 1);
+    SSL_set_bio(s->ssl, wire, wire);
+    if (SSL_set_app_data(s->ssl, s) != 1)
+        return -ERR_MEMORY;
+    if (s->role == TLS_SERVER) {
+        SSL_set_accept_state(s->ssl);
+        return 0;
+    }
+    SSL_set_connect_state(s->ssl);
+    return tls_layer_prepare(layer, s->ssl);
+}
+
+static void session_free(struct tls_session *s, struct memory *memory)
+{
+    task_cancel(&s->held_task);
+    memory_put(memory, s->left, s->left_size);
+    SSL_free(s->ssl);
+    tls_context_drop(s->context);
+    tls_layer_drop(s->layer);
+    memory_discharge(memory, TLS_CONNECTION_BYTES);
+    s->magic = 0;
+    memory_put(memory, s, sizeof(*s));
+}
+
+static struct tls_session *session_new(struct tls_layer *layer, struct memory *memory)
+{
+    struct tls_session *s = memory_get(memory, sizeof(*s));
+
+    if (!s)
+        return NULL;
+    *s = (struct tls_session){ .magic = TLS_SESSION_MAGIC, .role = (uint8_t)layer->context->material->role };
+    if (!memory_charge(memory, TLS_CONNECTION_BYTES)) {
+        memory_put(memory, s, sizeof(*s));
+        return NULL;
+    }
+    task_init(&s->held_task, send_held);
+    s->layer = tls_layer_hold(layer);
+    s->context = tls_context_hold(layer->context);
+    if (make_ssl(s, layer) == 0)
+        return s;
+    ERR_clear_error();
+    session_free(s, memory);
+    return NULL;
+}
+
+int tls_session_begin(const struct transport_layer *layer, struct transport *t)
+{
+    struct tls_layer *l = container_of(layer, struct tls_layer, layer);
+    struct memory *memory = t->loop->memory;
+
+    MAGIC_CHECK(l, TLS_LAYER_MAGIC);
+    struct conn_facts *facts = t->facts ? t->facts : facts_new(memory);
+    struct tls_session *s = facts ? session_new(l, memory) : NULL;
+    if (!s) {
+        if (facts != t->facts)
+            facts_drop(facts);
+        return -ERR_MEMORY;
+    }
+    ENSURE(facts->session == NULL);
+    facts->session = s;
+    t->facts = facts;
+    t->ops = &tls_ops;
+    return 0;
+}
+
+/* ---- the handshake ---- */
+
+static void count_success(struct tls_session *s)
+{
+    bool v13 = SSL_version(s->ssl) >= TLS1_3_VERSION, resumed = SSL_session_reused(s->ssl);
+
+    tls_count(&s->context->worker->counters.handshakes[s->role][v13][resumed]);
+    if (s->role == TLS_CLIENT)
+        tls_layer_note(s->layer, TLS_REASON_NONE, NULL);
+}
+
+static int error_of(const struct tls_session *s)
+{
+    if (s->reason == TLS_REASON_MEMORY)
+        return -ERR_MEMORY;
+    if (s->reason == TLS_REASON_SYSTEM)
+        return -ERR_SYSTEM;
+    if (s->role == TLS_CLIENT)
+        return -ERR_TLS_FAILED;
+    switch ((enum tls_reason)s->reason) {
+    case TLS_REASON_PLAIN_HTTP:
+        return -ERR_PLAIN_HTTP;
+    case TLS_REASON_NO_CERTIFICATE:
+        return -ERR_CERTIFICATE_REQUIRED;
+    case TLS_REASON_EXPIRED:
+    case TLS_REASON_AUTHORITY:
+    case TLS_REASON_NAME:
+    case TLS_REASON_NOT_ALLOWED:
+    case TLS_REASON_CERTIFICATE:
+        return -ERR_CERTIFICATE_REFUSED;
+    default:
+        return -ERR_HANDSHAKE_FAILED;
+    }
+}
+
+/* The transport goes on in clear, for an answer that the client can read. */
+static void become_plain(struct tls_session *s, struct transport *t)
+{
+    t->facts->session = NULL;
+    t->ops = &transport_tcp;
+    session_free(s, t->loop->memory);
+}
+
+static int fail(struct tls_session *s, struct transport *t)
+{
+    tls_session_fail(s);
+    tls_count(&s->context->worker->counters.failures[s->role][s->reason]);
+    if (s->role == TLS_CLIENT)
+        tls_layer_note(s->layer, s->reason, s->failure);
+    s->established = false;
+    s->context->worker->out_len = s->http ? 0 : s->context->worker->out_len;
+    (void)tls_wire_flush(s, 0); /* the alert */
+    int err = error_of(s);
+    if (!s->broken)
+        s->broken = EPROTO;
+    if (s->http)
+        become_plain(s, t);
+    return err;
+}
+
+/* Whether what was collected may wait for the first bytes. */
+static bool may_hold(const struct tls_session *s)
+{
+    return SSL_version(s->ssl) >= TLS1_3_VERSION && s->left_len == 0 && s->context->worker->out_len <= TLS_HELD_MAX;
+}
+
+/* What the kernel said to a send. */
+static int after_flush(struct tls_session *s, struct transport *t, int rc)
+{
+    if (rc >= 0)
+        return rc;
+    s->broken = -rc;
+    return fail(s, t);
+}
+
+static int finish(struct tls_session *s, struct transport *t)
+{
+    if (tls_facts_fill(s, t->facts) < 0) {
+        s->context->worker->out_len = 0;
+        return -ERR_MEMORY;
+    }
+    count_success(s);
+    s->established = true;
+    if (SSL_has_pending(s->ssl))
+        t->io.ready |= IO_READABLE; /* bytes came with the end of the handshake */
+    if (s->context->worker->out_len == 0 || !may_hold(s))
+        return after_flush(s, t, tls_wire_flush(s, 0));
+    if (tls_wire_keep(s) < 0)
+        return -ERR_MEMORY;
+    s->held = true;
+    if (s->role == TLS_CLIENT)
+        loop_defer(t->loop, &s->held_task, PHASE_RECLAIM);
+    return 0;
+}
+
+static int shake(struct tls_session *s, struct transport *t)
+{
+    int rc = SSL_do_handshake(s->ssl);
+
+    if (rc == 1)
+        return finish(s, t);
+    int error = SSL_get_error(s->ssl, rc);
+    if (error != SSL_ERROR_WANT_READ && error != SSL_ERROR_WANT_WRITE)
+        return fail(s, t);
+    rc = after_flush(s, t, tls_wire_flush(s, 0));
+    return rc < 0 ? rc : 1;
+}
+
+static int tls_establish(struct transport *t)
+{
+    struct tls_session *s = tls_session_of(t);
+    int rc = transport_connected(t);
+
+    if (rc != 0)
+        return rc;
+    s->t = t;
+    ENSURE(s->context->worker->out_len == 0);
+    if (s->left_len > 0 && !s->held) /* the peer answers nothing before it has got this */
+        rc = after_flush(s, t, tls_wire_flush(s, 0));
+    return rc != 0 || s->established ? rc : shake(s, t);
+}
+
+/* ---- the end ---- */
+
+static void tls_close(struct transport *t)
+{
+    struct tls_session *s = tls_session_of(t);
+
+    t->facts->session = NULL;
+    session_free(s, t->loop->memory);
+    transport_tcp.close(t);
+}
+
+const char *tls_failure(const struct transport *t, enum tls_reason *ret_reason)
+{
+    const struct tls_session *s = t->facts ? t->facts->session : NULL;
+
+    if (ret_reason)
+        *ret_reason = s ? s->reason : TLS_REASON_PLAIN_HTTP;
+    return s && s->failure ? s->failure : "";
+}
