@@ -28,6 +28,7 @@ struct target {
     atomic_ullong picks, failures;
     /* written seldom */
     _Alignas(64) atomic_int health; /* enum target_health */
+    atomic_uint tls_reason;         /* why its last TLS handshake failed, enum tls_reason; 0: it did not */
 };
 
 /* Process-wide registry, control thread (a lock inside; not for workers): the same pointer for the same upstream and
@@ -39,7 +40,8 @@ void target_drop(struct target *target);
 
 struct target_slot {
     struct target *target;
-    uint16_t weight; /* 0 drains: existing work ends, nothing new */
+    const char *host; /* the name that its address is one of; NULL: it was given as an address. The configuration's. */
+    uint16_t weight;  /* 0 drains: existing work ends, nothing new */
 };
 
 struct target_set {

@@ -15,6 +15,8 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
+struct stat;
+
 struct sys {
     /* sockets */
     int (*socket)(int family, int type, int protocol);
@@ -53,6 +55,7 @@ struct sys {
     int (*open)(const char *path, int flags, mode_t mode); /* close-on-exec */
     ssize_t (*read)(int fd, void *buf, size_t len);
     ssize_t (*write)(int fd, const void *buf, size_t len);
+    int (*stat)(const char *path, struct stat *ret_info);
 };
 
 extern const struct sys *sys;      /* the table in use; changed only before threads start */

@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -169,4 +170,5 @@ const struct sys sys_posix = {
     .open = posix_open,
     .read = read,
     .write = write,
+    .stat = stat,
 };

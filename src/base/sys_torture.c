@@ -140,6 +140,11 @@ static ssize_t torture_write(int fd, const void *buf, size_t len)
     return fails() ? failed(ENOSPC) : inner->write(fd, buf, len);
 }
 
+static int torture_stat(const char *path, struct stat *ret_info)
+{
+    return fails() ? failed(ENOENT) : inner->stat(path, ret_info);
+}
+
 static void install(void)
 {
     inner = sys;
@@ -166,6 +171,7 @@ static void install(void)
     torture.open = torture_open;
     torture.read = torture_read;
     torture.write = torture_write;
+    torture.stat = torture_stat;
     sys = &torture;
 }
 

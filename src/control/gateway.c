@@ -13,11 +13,14 @@
 #include "base/sys.h"
 #include "control/names.h"
 #include "control/publish.h"
+#include "control/secured.h"
+#include "control/tls_vitals.h"
 #include "control/vitals.h"
 #include "exchange/plan.h"
 #include "observe/access_log.h"
 #include "observe/log.h"
 #include "observe/metrics.h"
+#include "tls/tls.h"
 #include "upstream/upstream.h"
 
 enum {
@@ -42,7 +45,11 @@ int gateway_init(struct gateway *gateway, const char *path, const char *text)
     gateway->config_path = path ? mem_strdup(path) : NULL;
     gateway->config_text = text ? mem_strdup(text) : NULL;
     timer_init(&gateway->names_timer, look_at_names);
-    int rc = worker_init(&gateway->control, 0, NULL, 0);
+    timer_init(&gateway->secured_timer, NULL);
+    int rc = tls_start();
+    if (rc < 0)
+        return rc;
+    rc = worker_init(&gateway->control, 0, NULL, 0);
     gateway->started_wall_ns = sys->wall_ns();
     return rc;
 }
@@ -71,6 +78,10 @@ static struct snapshot *build_snapshot(struct gateway *gateway, struct conf *con
         .control = &gateway->control.loop,
     };
     struct snapshot *s = snapshot_build(conf, root, settings, &context);
+    if (s && secured_use_tickets(settings, conf, root) < 0) {
+        snapshot_drop(s);
+        return NULL;
+    }
     if (s && conf_error_count(conf) > 0) {
         snapshot_drop(s);
         s = NULL;
@@ -196,6 +207,7 @@ int gateway_start(struct gateway *gateway)
         }
     }
     vitals_start(gateway);
+    tls_vitals_start(gateway);
     gateway->names = names_new(gateway, &gateway->current->settings.resolver);
     if (!gateway->names)
         return -1;
@@ -206,6 +218,7 @@ int gateway_start(struct gateway *gateway)
         }
     loop_update_now(&gateway->control.loop); /* loading took its time */
     publish_when_named(gateway);
+    secured_watch(gateway);
     return 0;
 }
 
@@ -283,6 +296,7 @@ int gateway_reload(struct gateway *gateway)
 void gateway_applied(struct gateway *gateway, struct station *station, int rc)
 {
     ENSURE(gateway->applying > 0);
+    gateway->apply_failed |= rc < 0;
     if (rc < 0)
         log_error("reload", "worker %u keeps the configuration before: %s", station->worker.index,
                   err_info((enum err) - rc)->title);
@@ -299,6 +313,7 @@ void gateway_applied(struct gateway *gateway, struct station *station, int rc)
 void gateway_drain(struct gateway *gateway, enum drain_how how)
 {
     gateway->state = GATEWAY_DRAINING;
+    secured_rest(gateway);
     timer_clear(&gateway->control.loop, &gateway->names_timer); /* what waits for names never comes into force */
     uint64_t limit = (uint64_t)gateway->current->settings.timeouts.drain_ms;
     for (unsigned i = 0; i < gateway->worker_count; i++)
@@ -331,6 +346,7 @@ void gateway_done(struct gateway *gateway)
     /* Plans and snapshots come home by letter. */
     loop_turn(&gateway->control.loop, 0);
     loop_turn(&gateway->control.loop, 0);
+    tls_vitals_stop();
     vitals_stop();
     if (gateway->access_log)
         access_log_free(gateway->access_log);

@@ -34,6 +34,10 @@ struct gateway {
     uint64_t names_deadline_ms;
     char *config_path; /* NULL: `config_text` is the configuration */
     char *config_text;
+    struct timer secured_timer; /* looks at the files of TLS: control/secured.c */
+    uint64_t keys_signature;    /* of the files of ticket keys, at the last look */
+    bool keys_changing;
+    bool apply_failed; /* a worker may lack what was sent to all: everything is sent again */
     unsigned applying; /* stations that have not answered yet */
     enum gateway_state state;
     uint64_t reloads, reload_failures;

@@ -58,6 +58,7 @@ static uint32_t add_target(const struct followed *f, struct target_slot *slots, 
     else
         snprintf(name, sizeof(name), "%s", text);
     slots[count].target = target_get(upstream_name(f->upstream), address, name);
+    slots[count].host = host;
     slots[count].weight = (uint16_t)weight;
     return slots[count].target ? count + 1 : count;
 }

@@ -6,6 +6,7 @@
 #include "base/assert.h"
 #include "base/sys.h"
 #include "control/gateway.h"
+#include "control/secured.h"
 #include "upstream/upstream.h"
 
 /* Descriptor j of an address is worker (j mod workers)'s. */
@@ -32,8 +33,10 @@ void publish_snapshot(struct gateway *gateway)
     for (unsigned i = 0; i < gateway->worker_count; i++) {
         size_t count = posts_of(gateway, i, posts);
         gateway->applying++;
-        station_apply(&gateway->stations[i], snapshot_hold(gateway->current), posts, count);
+        struct tls_context **contexts = secured_contexts(gateway, &gateway->stations[i]);
+        station_apply(&gateway->stations[i], snapshot_hold(gateway->current), contexts, posts, count);
     }
+    secured_published(gateway);
     for (size_t i = 0; i < gateway->sockets.count; i++)
         gateway->sockets.v[i].unserved = false;
     mem_free(posts);

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "conf/conf.h"
+#include "control/listener_tls.h"
 #include "exchange/forwarding.h"
 #include "exchange/grpc.h"
 #include "net/address.h"
@@ -39,6 +40,7 @@ struct listener_conf {
     struct address address;
     int64_t backlog;
     int64_t unix_mode;
+    struct listener_tls_conf *tls; /* NULL: plain */
     struct proxy_conf *proxy; /* NULL: no PROXY header comes */
 };
 
@@ -74,6 +76,7 @@ struct settings {
     struct timeouts_conf timeouts;
     struct forwarding_conf forwarding;
     struct resolver_conf resolver;
+    struct session_tickets_conf session_tickets;
 };
 extern const struct conf_struct settings_schema;
 extern const struct conf_type upstream_type, listener_type, route_type, policy_choice_type;

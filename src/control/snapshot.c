@@ -9,6 +9,7 @@
 #include "base/hash.h"
 #include "base/sys.h"
 #include "control/plans.h"
+#include "control/secured.h"
 #include "exchange/plan.h"
 #include "route/router.h"
 #include "upstream/upstream.h"
@@ -83,6 +84,8 @@ static int build_upstreams(struct snapshot *s, const struct conf_node *root, con
         }
         conf->built = upstream;
         s->upstreams[s->upstream_count++] = (struct printed){ print, upstream };
+        if (secured_build_upstream(s, s->upstream_count - 1, node, context) < 0)
+            rc = -1;
     }
     mem_free(old);
     return rc;
@@ -234,6 +237,7 @@ static void fill_servers(struct snapshot *s)
     s->servers = mem_must((count + 1) * sizeof(*s->servers));
     for (size_t i = 0; i < count; i++) {
         s->servers[i] = s->server;
+        s->servers[i].secure = s->secured_listeners[i].material != NULL;
         fill_proxy_rules(&s->servers[i], &((const struct listener_conf *)s->settings.listeners.items)[i]);
     }
 }
@@ -256,7 +260,9 @@ struct snapshot *snapshot_build(struct conf *conf, const struct conf_node *root,
     s->conf = conf_hold(conf);
     s->settings = *settings;
     fill_server_settings(s);
-    int rc = build_upstreams(s, root, context);
+    int rc = secured_build_listeners(s, root, context);
+    if (build_upstreams(s, root, context) < 0)
+        rc = -1;
     if (build_plans(s, root, context) < 0)
         rc = -1;
     if (build_router(s, root) < 0) /* with plans missing too: the routes' own mistakes are told at once */
@@ -286,6 +292,7 @@ void snapshot_drop(struct snapshot *s)
     for (size_t i = 0; i < s->plan_count; i++)
         if (s->plans[i].object)
             plan_drop(s->plans[i].object);
+    secured_drop(s);
     for (size_t i = 0; i < s->upstream_count; i++)
         upstream_drop(s->upstreams[i].object);
     mem_free(s->plans);

@@ -23,6 +23,8 @@ struct printed {
     void *object; /* struct plan or struct upstream; held */
 };
 
+struct secured;
+
 struct snapshot {
     atomic_uint refs;
     uint64_t generation;
@@ -30,7 +32,8 @@ struct snapshot {
     struct settings settings;
     struct printed *upstreams; /* in the order of the file */
     size_t upstream_count;
-    struct printed *plans; /* in the order of the routes */
+    struct secured *secured_listeners, *secured_upstreams; /* one each; control/secured.h */
+    struct printed *plans;                                 /* in the order of the routes */
     size_t plan_count;
     struct router *router;
     struct server_settings server;   /* what all listeners have in common */

@@ -11,10 +11,13 @@
 #include "base/assert.h"
 #include "base/sys.h"
 #include "control/gateway.h"
+#include "control/secured.h"
 #include "control/vitals.h"
 #include "exchange/exchange.h"
 #include "exchange/plan.h"
 #include "observe/log.h"
+#include "tls/tls.h"
+#include "upstream/upstream.h"
 
 enum { DRAIN_LOOK_MS = 20 }; /* between looks whether a draining worker is idle */
 
@@ -24,6 +27,7 @@ struct apply_letter {
     struct letter letter;
     struct station *station;
     struct snapshot *snapshot;
+    struct tls_context **contexts;
     struct access_log *access_log;
     size_t post_count;
     struct post posts[];
@@ -72,6 +76,74 @@ static void retire_plans(struct station *station, struct snapshot *snapshot)
         plan_retire(snapshot->plans[i].object, &station->worker);
 }
 
+/* ---- TLS ---- */
+
+/* Before the plans attach, which is when upstreams need theirs. */
+static void secure_upstreams(struct station *station, const struct snapshot *snapshot, struct tls_context **contexts)
+{
+    for (size_t i = 0; i < snapshot->upstream_count; i++)
+        if (snapshot->secured_upstreams[i].material)
+            upstream_secure(snapshot->upstreams[i].object, station->worker.index, contexts[i]);
+}
+
+static void unsecure_upstreams(struct station *station, const struct snapshot *snapshot)
+{
+    for (size_t i = 0; i < snapshot->upstream_count; i++)
+        if (snapshot->secured_upstreams[i].material)
+            upstream_unsecure(snapshot->upstreams[i].object, station->worker.index);
+}
+
+static struct listener_context *find_context(const struct station *station, const struct address *address)
+{
+    for (size_t i = 0; i < station->context_count; i++)
+        if (address_eq(&station->contexts[i].address, address))
+            return &station->contexts[i];
+    return NULL;
+}
+
+static void drop_contexts(struct station *station)
+{
+    for (size_t i = 0; i < station->context_count; i++)
+        if (station->contexts[i].context)
+            tls_context_drop(station->contexts[i].context);
+    mem_free(station->contexts);
+    station->contexts = NULL;
+    station->context_count = 0;
+}
+
+/* Those that came, and those of before where none did. Unix paths are the snapshot's, which is in force as long. */
+static void take_contexts(struct station *station, const struct snapshot *snapshot, struct tls_context **contexts)
+{
+    const struct listener_conf *listeners = snapshot->settings.listeners.items;
+    size_t count = 0;
+    struct listener_context *taken = mem_must((snapshot->settings.listeners.count + 1) * sizeof(*taken));
+    for (size_t i = 0; i < snapshot->settings.listeners.count; i++) {
+        if (!snapshot->servers[i].secure)
+            continue;
+        const struct listener_context *old = find_context(station, &listeners[i].address);
+        struct tls_context *context = contexts[i];
+        if (!context && old && old->context)
+            context = tls_context_hold(old->context);
+        taken[count++] = (struct listener_context){ listeners[i].address, context };
+    }
+    drop_contexts(station);
+    station->contexts = taken;
+    station->context_count = count;
+}
+
+/* With this worker's context. False when the snapshot has no such listener. */
+static bool settings_of(const struct station *station, const struct snapshot *snapshot, const struct address *address,
+                        struct server_settings *ret_settings)
+{
+    const struct server_settings *settings = snapshot_server(snapshot, address);
+    if (!settings)
+        return false;
+    const struct listener_context *context = find_context(station, address);
+    *ret_settings = *settings;
+    ret_settings->tls = context ? context->context : NULL;
+    return true;
+}
+
 static struct served *find_served(struct station *station, const struct address *address, int fd)
 {
     for (size_t i = 0; i < station->served_count; i++)
@@ -85,9 +157,9 @@ static void update_servers(struct station *station, const struct snapshot *snaps
     size_t kept = 0;
     for (size_t i = 0; i < station->served_count; i++) {
         struct served *s = &station->served[i];
-        const struct server_settings *settings = snapshot_server(snapshot, &s->post.address);
-        if (settings) {
-            server_update(s->server, settings);
+        struct server_settings settings;
+        if (settings_of(station, snapshot, &s->post.address, &settings)) {
+            server_update(s->server, &settings);
             station->served[kept++] = *s;
         } else {
             server_stop(s->server, STOP_LISTENING, &station->stopping);
@@ -99,8 +171,8 @@ static void update_servers(struct station *station, const struct snapshot *snaps
 
 static int serve_post(struct station *station, const struct post *post, const struct snapshot *snapshot)
 {
-    const struct server_settings *settings = snapshot_server(snapshot, &post->address);
-    if (!settings)
+    struct server_settings settings;
+    if (!settings_of(station, snapshot, &post->address, &settings))
         return -ERR_INTERNAL; /* control posts what the snapshot lists */
     struct served *grown = sys->realloc(station->served, (station->served_count + 1) * sizeof(*grown));
     if (!grown)
@@ -108,7 +180,7 @@ static int serve_post(struct station *station, const struct post *post, const st
     station->served = grown;
     struct served *s = &grown[station->served_count];
     s->post = *post;
-    int rc = server_start(&station->worker, post->fd, &post->address, &station->gateway->shared, settings, &s->server);
+    int rc = server_start(&station->worker, post->fd, &post->address, &station->gateway->shared, &settings, &s->server);
     station->served_count += rc == 0;
     return rc;
 }
@@ -127,12 +199,21 @@ static void deliver_apply(struct letter *letter, struct loop *loop)
     struct apply_letter *l = container_of(letter, struct apply_letter, letter);
     struct station *station = l->station;
     struct applied_letter *report = mem_must(sizeof(*report));
+    size_t listeners = l->snapshot->settings.listeners.count;
+    secure_upstreams(station, l->snapshot, l->contexts + listeners);
     int rc = attach_plans(station, l->snapshot);
     if (rc < 0) {
+        unsecure_upstreams(station, l->snapshot);
+        for (size_t i = 0; i < listeners; i++)
+            if (l->contexts[i])
+                tls_context_drop(l->contexts[i]);
         report_applied(station, report, l->snapshot, rc);
+        mem_free(l->contexts);
         sys->free(l);
         return;
     }
+    take_contexts(station, l->snapshot, l->contexts);
+    mem_free(l->contexts);
     struct snapshot *old = station->snapshot;
     station->snapshot = l->snapshot;
     station->worker.access_log = l->access_log;
@@ -140,22 +221,76 @@ static void deliver_apply(struct letter *letter, struct loop *loop)
     for (size_t i = 0; i < l->post_count; i++)
         if (!find_served(station, &l->posts[i].address, l->posts[i].fd))
             start_post(station, &l->posts[i], l->snapshot);
-    if (old)
+    if (old) {
         retire_plans(station, old);
+        unsecure_upstreams(station, old);
+    }
     report_applied(station, report, old, 0);
     sys->free(l);
 }
 
-void station_apply(struct station *station, struct snapshot *snapshot, const struct post *posts, size_t post_count)
+void station_apply(struct station *station, struct snapshot *snapshot, struct tls_context **contexts,
+                   const struct post *posts, size_t post_count)
 {
     struct apply_letter *l = mem_must(sizeof(*l) + post_count * sizeof(*posts));
     l->letter.deliver = deliver_apply;
     l->station = station;
     l->snapshot = snapshot;
+    l->contexts = contexts;
     l->access_log = station->gateway->access_log;
     l->post_count = post_count;
     if (post_count)
         memcpy(l->posts, posts, post_count * sizeof(*posts));
+    loop_post(&station->worker.loop, &l->letter);
+}
+
+/* ---- new certificates ---- */
+
+struct renew_letter {
+    struct letter letter;
+    struct station *station;
+    struct upstream *upstream; /* held; NULL: `address` is a listener's */
+    struct address address;
+    struct tls_context *context;
+};
+
+static void renew_listener(struct station *station, const struct address *address, struct tls_context *context)
+{
+    struct listener_context *kept = find_context(station, address);
+    if (!kept) {
+        tls_context_drop(context);
+        return;
+    }
+    if (kept->context)
+        tls_context_drop(kept->context);
+    kept->context = context;
+    for (size_t i = 0; i < station->served_count; i++)
+        if (address_eq(&station->served[i].post.address, address))
+            server_renew(station->served[i].server, context);
+}
+
+static void deliver_renew(struct letter *letter, struct loop *loop)
+{
+    struct renew_letter *l = container_of(letter, struct renew_letter, letter);
+    if (l->upstream) {
+        upstream_renew(l->upstream, l->station->worker.index, l->context);
+        upstream_drop(l->upstream);
+    } else {
+        renew_listener(l->station, &l->address, l->context);
+    }
+    sys->free(l);
+}
+
+void station_renew(struct station *station, const struct address *listener, struct upstream *upstream,
+                   struct tls_context *context)
+{
+    struct renew_letter *l = mem_must(sizeof(*l));
+    l->letter.deliver = deliver_renew;
+    l->station = station;
+    l->upstream = upstream ? upstream_hold(upstream) : NULL;
+    if (listener)
+        l->address = *listener;
+    l->context = context;
     loop_post(&station->worker.loop, &l->letter);
 }
 
@@ -222,9 +357,12 @@ static void *station_main(void *data)
 {
     struct station *station = data;
     loop_run(&station->worker.loop);
-    if (station->snapshot)
+    if (station->snapshot) {
         retire_plans(station, station->snapshot);
     /* What is still to be reclaimed goes now. */
+        unsecure_upstreams(station, station->snapshot);
+    }
+    drop_contexts(station);
     loop_turn(&station->worker.loop, 0);
     atomic_store_explicit(&station->ended, true, memory_order_release);
     return NULL;
@@ -238,7 +376,13 @@ int station_init(struct station *station, struct gateway *gateway, unsigned inde
     station->worker.errors = vitals_errors();
     station->worker.unrouted = vitals_unrouted();
     station->worker.unrouted_grpc = vitals_unrouted_calls();
-    return worker_init(&station->worker, index, &gateway->memory_used, gateway->memory_max);
+    station->tls = tls_worker_new();
+    if (!station->tls)
+        return -ERR_MEMORY;
+    int rc = worker_init(&station->worker, index, &gateway->memory_used, gateway->memory_max);
+    if (rc < 0)
+        tls_worker_free(station->tls);
+    return rc;
 }
 
 int station_start(struct station *station)
@@ -264,3 +408,4 @@ void station_join(struct station *station)
     sys->free(station->served);
     worker_done(&station->worker);
 }
+    tls_worker_free(station->tls);

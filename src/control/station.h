@@ -18,6 +18,8 @@
 #include "exchange/worker.h"
 
 struct gateway;
+struct tls_context;
+struct upstream;
 
 /* One listening socket on one station. */
 struct post {
@@ -30,6 +32,12 @@ struct served {
     struct server *server;
 };
 
+/* What new connections to a TLS listener begin with. */
+struct listener_context {
+    struct address address;
+    struct tls_context *context; /* a reference; NULL: there was no memory for it */
+};
+
 struct station {
     struct worker worker;
     pthread_t thread;
@@ -39,6 +47,9 @@ struct station {
     struct snapshot *snapshot; /* in force; the station's reference */
     struct served *served;
     size_t served_count;
+    struct tls_worker *tls;
+    struct listener_context *contexts; /* of the TLS listeners of the snapshot in force */
+    size_t context_count;
     struct link stopping; /* servers that end with their last connection */
     bool draining;
     uint64_t drain_deadline_ms;
@@ -53,9 +64,15 @@ enum drain_how {
 int station_init(struct station *station, struct gateway *gateway, unsigned index);
 /* Starts the thread, pinned to nothing. 0 or -ERR_SYSTEM. */
 int station_start(struct station *station);
-/* Control thread. Takes over a reference of the snapshot and the descriptors in `posts` (those of addresses that are
- * served already are ignored; copied). Answers by gateway_applied on the control thread. */
-void station_apply(struct station *station, struct snapshot *snapshot, const struct post *posts, size_t post_count);
+/* Control thread. Takes over a reference of the snapshot, the contexts (control/secured.h) and the descriptors in
+ * `posts` (those of addresses that are served already are ignored; copied). Answers by gateway_applied on the control
+ * thread. */
+void station_apply(struct station *station, struct snapshot *snapshot, struct tls_context **contexts,
+                   const struct post *posts, size_t post_count);
+/* Control thread: new certificates of a listener or of an upstream (the other is NULL) that is in force. The context is
+ * taken over. */
+void station_renew(struct station *station, const struct address *listener, struct upstream *upstream,
+                   struct tls_context *context);
 /* Control thread. */
 void station_drain(struct station *station, enum drain_how how, uint64_t limit_ms);
 /* Control thread, after its loop has ended: waits for the thread, gives everything back. */

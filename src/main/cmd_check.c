@@ -7,6 +7,7 @@
 #include "main/command.h"
 #include "main/privileges.h"
 #include "observe/metrics.h"
+#include "tls/tls.h"
 
 /* Builds what `run` would build: bad templates, regexes and routes that can never match show only then. */
 static void try_build(struct conf *conf, const struct conf_node *root, const struct settings *settings)
@@ -53,6 +54,10 @@ static int run(int argc, char **argv)
     if (!path)
         return command_usage(&command_check, "which configuration? Give FILE");
     hash_seed();
+    if (tls_start() < 0) {
+        fprintf(stderr, "maitred: no memory\n");
+        return EXIT_FAULT;
+    }
     metrics_init(1);
     int rc = check_file(path);
     metrics_done();

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/sys.h"
+#include "control/secured.h"
 #include "control/settings.h"
 #include "observe/log.h"
 
@@ -75,7 +76,14 @@ int privileges_drop(const char *name, const char *access_log)
 
 /* ---- what that user could not do ---- */
 
-enum { LACKS_CONFIG = 1, LACKS_LOG = 2, LACKS_BIND = 4, LACKS_USER = 8 };
+enum { LACKS_CONFIG = 1, LACKS_LOG = 2, LACKS_BIND = 4, LACKS_USER = 8, LACKS_KEYS = 16 };
+
+static void look_at_file(void *user, const char *path, bool secret)
+{
+    int *lacks = user;
+    if (access(path, R_OK) < 0 && errno == EACCES)
+        *lacks |= LACKS_KEYS;
+}
 
 static int look_as_user(const struct settings *settings, const char *config_path)
 {
@@ -87,6 +95,7 @@ static int look_as_user(const struct settings *settings, const char *config_path
     int lacks = 0;
     if (config_path && access(config_path, R_OK) < 0)
         lacks |= LACKS_CONFIG;
+    secured_files(settings, look_at_file, &lacks);
     const char *log = settings->access_log.to;
     if (log[0] == '/' && access(log, W_OK) < 0) {
         /* A reopen after rotation makes the file anew: the folder must be writable. */
@@ -124,6 +133,11 @@ void privileges_check(struct conf *conf, const struct conf_node *root, const str
     if (lacks & LACKS_CONFIG)
         conf_warn(conf, user, "user `%s` cannot read %s: started as root the gateway would run, but reloads would fail",
                   settings->user, config_path);
+    if (lacks & LACKS_KEYS)
+        conf_warn(conf, user,
+                  "user `%s` cannot read all of the files that TLS needs: started as root the gateway would run, and "
+                  "keep what it has read then; new certificates would take a restart",
+                  settings->user);
     if (lacks & LACKS_LOG)
         conf_warn(conf, conf_get(root, "access_log"),
                   "user `%s` cannot write to %s: reopening it after rotation would fail", settings->user,

@@ -13,6 +13,7 @@
 #include "route/router.h"
 #include "serve/serving.h"
 
+#include "tls/tls.h"
 static void free_server(struct task *task)
 {
     struct server *server = container_of(task, struct server, free_task);
@@ -20,6 +21,8 @@ static void free_server(struct task *task)
     server->magic = 0;
     list_unlink(&server->link);
     router_drop(server->router);
+    if (server->tls)
+        tls_layer_drop(server->tls);
     conf_free(server->conf);
     sys->free(server);
 }
@@ -55,6 +58,49 @@ static void on_dropped(struct stream_host *host, enum err err)
 }
 
 static void take_settings(struct server *server, const struct server_settings *settings)
+/* ---- TLS ---- */
+
+static int begin_nothing(const struct transport_layer *layer, struct transport *t)
+{
+    return -ERR_MEMORY;
+}
+/* Where TLS is wanted and could not be prepared: better no connection than a plain one. */
+static const struct transport_layer no_layer = { .begin = begin_nothing };
+
+static void use_context(struct server *server, struct tls_context *context)
+{
+    if (server->tls && context)
+        tls_layer_use(server->tls, context);
+    else if (!server->tls && (!context || tls_layer_new(context, SLICE_EMPTY, &server->tls) < 0))
+        server->tls = NULL;
+    server->host.layer = server->tls ? &server->tls->layer : &no_layer;
+}
+
+static void drop_layer(struct server *server)
+{
+    if (server->tls)
+        tls_layer_drop(server->tls);
+    server->tls = NULL;
+    server->host.layer = NULL;
+}
+
+static void take_tls(struct server *server, const struct server_settings *settings)
+{
+    if (!settings->secure)
+        drop_layer(server);
+    else if (!server->tls || server->tls->context != settings->tls)
+        use_context(server, settings->tls);
+}
+
+void server_renew(struct server *server, struct tls_context *context)
+{
+    MAGIC_CHECK(server, SERVER_MAGIC);
+    if (server->host.layer) /* else it has become a plain one meanwhile */
+        use_context(server, context);
+}
+
+/* ---- life ---- */
+
 {
     server->limits = settings->limits;
     server->proxy = settings->proxy;
@@ -67,7 +113,7 @@ static void take_settings(struct server *server, const struct server_settings *s
 int server_start(struct worker *worker, int fd, const struct address *address, struct serve_shared *shared,
                  const struct server_settings *settings, struct server **ret_server)
 {
-    struct server *server = mem_zalloc(sizeof(*server));
+    struct server *server = settings->secure && !settings->tls ? NULL : mem_zalloc(sizeof(*server));
     if (!server)
         return -ERR_MEMORY;
     server->magic = SERVER_MAGIC;
@@ -93,6 +139,7 @@ int server_start(struct worker *worker, int fd, const struct address *address, s
     }
     take_settings(server, settings);
     *ret_server = server;
+    take_tls(server, settings);
     return 0;
 }
 
@@ -103,6 +150,8 @@ void server_update(struct server *server, const struct server_settings *settings
     struct conf *old_conf = server->conf;
     take_settings(server, settings);
     router_drop(old_router);
+    if (!server->stopping) /* those are what all listeners have in common */
+        take_tls(server, settings);
     conf_free(old_conf);
 }
 

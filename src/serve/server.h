@@ -25,6 +25,7 @@ struct conf;
 struct forwarding_conf;
 struct router;
 struct server;
+struct tls_context;
 struct worker;
 
 /* Shared by all servers of the process. */
@@ -42,6 +43,8 @@ struct server_settings {
     struct router *router;
     struct conf *conf;        /* owner of `forwarding`, and of the networks below */
     struct proxy_rules proxy; /* from nobody: no PROXY header comes */
+    bool secure;              /* TLS; then `tls` is what new connections begin with */
+    struct tls_context *tls;  /* NULL: there was no memory for it; a server that has none yet then serves nobody */
 };
 
 /* Takes the descriptor over; on failure it stays the caller's. -ERR_MEMORY, -ERR_SYSTEM. */
@@ -49,6 +52,8 @@ MUST_USE int server_start(struct worker *worker, int fd, const struct address *a
                           const struct server_settings *settings, struct server **ret_server);
 /* A new snapshot: what is in progress keeps its route, the next request sees the new one. No connection is closed. */
 void server_update(struct server *server, const struct server_settings *settings);
+/* New certificates. */
+void server_renew(struct server *server, struct tls_context *context);
 enum server_stop {
     STOP_LISTENING, /* the listener went: accept what is queued, close, let connections go on until their next answer */
     STOP_HANDED,    /* another process serves the socket now: leave what is queued to it */

@@ -25,7 +25,8 @@ struct server {
     const struct forwarding_conf *forwarding;
     struct router *router;
     struct conf *conf;
-    struct link link; /* in the list given to server_stop */
+    struct tls_layer *tls; /* NULL: plain */
+    struct link link;      /* in the list given to server_stop */
     unsigned connections;
     bool paused, stopping;
 };

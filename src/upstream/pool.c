@@ -181,9 +181,13 @@ static int connect_new(struct target_pool *pool, const struct opening *opening, 
 {
     struct upstream_worker *w = pool->owner;
     struct upstream *upstream = w->upstream;
+    const struct transport_layer *layer;
+    if (pool_layer(pool, &layer) < 0)
+        return -ERR_MEMORY;
     if (!count_connection(pool))
         return -ERR_UPSTREAM_FULL;
     struct dial dial = { .to = &pool->target->address,
+                         .layer = layer,
                          .timeout_ms = (uint32_t)upstream->conf->timeouts.connect_timeout_ms };
     struct http_conn *conn;
     int r = h1_connect(w->loop, &dial, &pool->base, &conn);
@@ -332,6 +336,7 @@ static void pool_drop(struct target_pool *pool)
         at = &(*at)->next;
     *at = pool->next;
     w->pool_count--;
+    pool_layer_drop(pool);
     target_drop(pool->target);
     mem_free(pool);
 }

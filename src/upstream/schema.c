@@ -5,7 +5,7 @@
 #include "balance/algorithms/algorithms.h"
 #include "base/assert.h"
 #include "base/sys.h"
-#include "upstream/upstream.h"
+#include "upstream/state.h"
 
 enum { WEIGHT_MAX = 1000, HOST_BYTES_MAX = 253, LABEL_BYTES_MAX = 63, REQUESTS_MAX = 1000000000 };
 
@@ -135,6 +135,11 @@ static const struct conf_field upstream_fields[] = {
       .type = { .kind = CONF_STRUCT, .structure = &upstream_retry_schema },
       .offset = CONF_AT(upstream_conf, retry),
       .doc = "When and how often a request is tried again." },
+    { .name = "tls",
+      .type = { .kind = CONF_STRUCT, .structure = &upstream_tls_schema, .flags = CONF_POINTER },
+      .offset = CONF_AT(upstream_conf, tls),
+      .flags = CONF_POINTER,
+      .doc = "TLS towards the targets; `on` suffices for most. Left out, it is plain." },
     CONF_END,
 };
 
@@ -152,7 +157,7 @@ const struct conf_struct upstream_schema = {
 };
 
 /* RFC 1123 2.1, and underscores, which names inside clusters have. */
-static bool is_host_name(struct slice host)
+bool upstream_is_host_name(struct slice host)
 {
     size_t label = 0;
     if (host.len > 0 && host.at[host.len - 1] == '.')
@@ -192,7 +197,7 @@ static int parse_name(struct conf *conf, const struct conf_node *node, struct sl
                                           : "; the port is missing or out of range");
         return -1;
     }
-    if (!is_host_name(target->host)) {
+    if (!upstream_is_host_name(target->host)) {
         conf_error(conf, node, "`%.*s` is neither an address nor a host name", SLICE_ARG(target->host));
         return -1;
     }
@@ -292,6 +297,20 @@ static void report_doubles(struct conf *conf, struct placed_target *placed, size
                        placed[i - 1].index);
 }
 
+/* A path says nothing of who has to be at its other end. */
+static void check_names(struct conf *conf, const struct conf_node *node, const struct upstream_conf *upstream)
+{
+    const struct target_conf *targets = upstream->targets.items;
+    if (!upstream_wants_tls(upstream) || !upstream->tls->verify || upstream->tls->server_name)
+        return;
+    for (size_t i = 0; i < upstream->targets.count; i++)
+        if (targets[i].address.family == AF_UNIX) {
+            conf_error(conf, conf_get(node, "tls"),
+                       "a unix socket has no host name that the service's certificate could be for: add `server_name`");
+            return;
+        }
+}
+
 static void check_upstream(struct conf *conf, const struct conf_node *node, void *value)
 {
     const struct upstream_conf *upstream = value;
@@ -312,6 +331,7 @@ static void check_upstream(struct conf *conf, const struct conf_node *node, void
     }
     report_doubles(conf, placed, count);
     mem_free(placed);
+    check_names(conf, node, upstream);
     if (weights == 0)
         conf_warn(conf, list, "every target has weight 0, so none will take a request");
 }

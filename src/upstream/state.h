@@ -29,6 +29,12 @@ struct upstream_budget {
 };
 enum { HOT_LINE_BYTES = 64 }; /* each of those above has a cache line of its own */
 
+/* What connections of a worker begin with; touched by that worker alone. */
+struct upstream_secured {
+    struct tls_context *context;
+    uint32_t snapshots; /* in force on the worker */
+};
+
 struct upstream {
     atomic_uint refs;
     unsigned workers;          /* entries of `attached`, and cells */
@@ -44,6 +50,8 @@ struct upstream {
     void *hot_block; /* what holds the two below */
     struct upstream_budget *budget;
     char *cells;                        /* HOT_LINE_BYTES apart */
+    struct tls_material *material;      /* control's; NULL: plain, or none yet */
+    struct upstream_secured *secured;   /* by worker; NULL: plain */
     struct upstream_worker *attached[]; /* by worker; each entry is touched by that worker alone */
 };
 
@@ -71,6 +79,7 @@ struct upstream_worker {
     uint32_t attached; /* attaches not undone; 0: closing down */
     uint32_t refs;     /* one while attached, and one for each connection and open try */
     struct balancer balancer;
+    struct tls_context *tls;   /* NULL: plain */
     struct target_set *wanted; /* there was no memory for it; NULL otherwise */
     struct target_pool **buckets;
     size_t bucket_count, pool_count; /* bucket_count is a power of two */
@@ -82,6 +91,7 @@ struct target_pool {
     struct http_owner base; /* of its connections */
     struct upstream_worker *owner;
     struct target *target;    /* a reference */
+    struct tls_layer *tls;    /* made for the first connection; NULL: plain, or none was opened yet */
     struct target_pool *next; /* in its bucket */
     struct link parked_link;  /* in owner->parked */
     struct link idle;         /* connections without a stream, the one used last first */
@@ -90,6 +100,11 @@ struct target_pool {
     uint32_t refs; /* one for each connection, and one for who walks over it */
     bool left;     /* its target is not in the set any more */
 };
+
+/* ---- schema.c, tls_schema.c ---- */
+
+bool upstream_is_host_name(struct slice host);
+extern const struct conf_struct upstream_tls_schema;
 
 /* ---- upstream.c ---- */
 
@@ -104,6 +119,13 @@ struct upstream_worker *upstream_worker_hold(struct upstream_worker *w);
 void upstream_worker_drop(struct upstream_worker *w);
 /* Takes the set that there was no memory for, if there is one and there is memory now. */
 void upstream_worker_catch_up(struct upstream_worker *w);
+
+/* ---- tls.c ---- */
+
+/* What a connection to the target begins with; NULL is plain. -ERR_MEMORY. */
+MUST_USE int pool_layer(struct target_pool *pool, const struct transport_layer **ret_layer);
+void pool_layer_drop(struct target_pool *pool);
+void upstream_secured_done(struct upstream *upstream);
 
 /* ---- pool.c ---- */
 

@@ -33,8 +33,12 @@ struct upstream *upstream_new(const char *name, const struct upstream_conf *conf
     upstream->workers = workers;
     upstream->name = mem_alloc(name_size);
     upstream->set = set_of_addresses(name, conf);
-    if (!upstream->name || !upstream->set || !hot_part_new(upstream)) {
+    if (upstream_wants_tls(conf))
+        upstream->secured = mem_zalloc(workers * sizeof *upstream->secured);
+    if (!upstream->name || !upstream->set || (upstream_wants_tls(conf) && !upstream->secured) ||
+        !hot_part_new(upstream)) {
         target_set_drop(upstream->set);
+        mem_free(upstream->secured);
         mem_free(upstream->name);
         mem_free(upstream);
         return NULL;
@@ -79,6 +83,7 @@ void upstream_drop(struct upstream *upstream)
     pthread_mutex_destroy(&upstream->lock);
     if (upstream->conf_owner)
         conf_free(upstream->conf_owner);
+    upstream_secured_done(upstream);
     mem_free(upstream->hot_block);
     mem_free(upstream->name);
     mem_free(upstream);
@@ -165,6 +170,7 @@ static struct target_set *set_of_addresses(const char *name, const struct upstre
         char text[ADDRESS_TEXT_MAX];
         (void)address_format(&targets[i].address, true, text);
         slots[count].target = target_get(name, &targets[i].address, text);
+        slots[count].host = NULL;
         slots[count].weight = (uint16_t)targets[i].weight;
         complete = slots[count].target != NULL;
         count += complete;

@@ -18,6 +18,9 @@
 #include "upstream/retry.h"
 
 struct loop;
+struct tls_context;
+struct tls_material;
+struct tls_reporter;
 struct upstream;
 struct upstream_worker;
 
@@ -30,7 +33,7 @@ struct target_conf {
 struct upstream_timeouts {
     int64_t connect_timeout_ms, idle_timeout_ms;
     int64_t response_timeout_ms, body_idle_timeout_ms, send_idle_timeout_ms; /* 0: none */
-    bool response_set, body_idle_set;                                        /* the file says so */
+    bool response_set, body_idle_set; /* the file says so */
 };
 struct upstream_retry {
     int64_t attempts;      /* tries in all, the first included */
@@ -40,6 +43,14 @@ struct upstream_retry {
     struct retry_set set; /* compiled from it */
     int64_t wait_max_ms;  /* of what an answer asks to be waited for */
 };
+struct upstream_tls_conf {
+    bool on, verify;
+    const char *ca;          /* PEM; NULL: the system's bundle */
+    const char *server_name; /* for SNI and the check; NULL: each target's host */
+    const char *cert, *key;  /* ours; NULL: none; a key may stand in the certificate's file */
+    int min_version;         /* enum tls_version */
+};
+extern const struct conf_word tls_version_words[];
 struct upstream_conf {
     int algorithm;            /* index in algorithms[] */
     struct conf_list targets; /* of struct target_conf */
@@ -49,6 +60,7 @@ struct upstream_conf {
     int64_t keep_alive_connections;      /* idle ones kept to each target, over all workers */
     int64_t max_requests_per_connection; /* 0: none */
     struct upstream_retry retry;
+    struct upstream_tls_conf *tls; /* NULL or not `on`: plain */
     struct upstream *built; /* by control, before the handlers that refer to it are loaded; not a field of the file */
 };
 extern const struct conf_struct upstream_schema; /* of upstream_conf */
@@ -80,6 +92,26 @@ void upstream_detach(struct upstream *upstream,
 /* A reference is taken; nothing when not attached. Without memory the old set serves on, and the new one is tried again
  * at the next upstream_open. */
 void upstream_worker_update(struct upstream *upstream, unsigned worker, struct target_set *set);
+
+/* ---- TLS towards the targets (tls.c) ---- */
+
+static inline bool upstream_wants_tls(const struct upstream_conf *conf)
+{
+    return conf->tls && conf->tls->on;
+}
+/* Control thread: reads and checks the files that the settings name. As tls_material_load. */
+MUST_USE int upstream_load_material(const struct upstream_conf *conf, const struct tls_reporter *reporter,
+                                    struct tls_material **ret_material);
+/* Control thread: the material in force; a reference is taken over. Workers get contexts of it. */
+void upstream_set_material(struct upstream *upstream, struct tls_material *material);
+struct tls_material *upstream_material(const struct upstream *upstream); /* borrowed; NULL: plain */
+/* On the worker, before the plans of a snapshot attach: it comes into force. `context` is taken over; NULL: the one
+ * that is there is good. Without one, an upstream that wants TLS cannot be attached. */
+void upstream_secure(struct upstream *upstream, unsigned worker, struct tls_context *context);
+/* On the worker: newer certificates. Connections go on with those that they began with. Taken over. */
+void upstream_renew(struct upstream *upstream, unsigned worker, struct tls_context *context);
+/* On the worker: a snapshot goes out of force. */
+void upstream_unsecure(struct upstream *upstream, unsigned worker);
 
 /* One try. Filled by upstream_open, given back by upstream_close. Embedded in the proxy's attempt. */
 struct upstream_try {

@@ -4,6 +4,7 @@
  */
 #include "base/assert.h"
 #include "base/sys.h"
+#include "tls/tls.h"
 #include "upstream/state.h"
 
 static struct upstream_worker *worker_new(struct upstream *upstream, unsigned worker, struct loop *loop);
@@ -69,6 +70,8 @@ void upstream_worker_drop(struct upstream_worker *w)
     pools_done(w);
     balancer_done(&w->balancer);
     target_set_drop(w->wanted);
+    if (w->tls)
+        tls_context_drop(w->tls);
     upstream_drop(w->upstream);
     mem_free(w);
 }
@@ -86,10 +89,20 @@ static struct upstream_worker *worker_new(struct upstream *upstream, unsigned wo
     struct upstream_worker *w = mem_zalloc(sizeof *w);
     if (!w)
         return NULL;
+    if (upstream->secured) {
+        struct tls_context *context = upstream->secured[worker].context;
+        if (!context) { /* there was no memory for it: better no connection than a plain one */
+            mem_free(w);
+            return NULL;
+        }
+        w->tls = tls_context_hold(context);
+    }
     struct target_set *set = upstream_current_set(upstream);
     int r = balancer_init(&w->balancer, algorithms[upstream->conf->algorithm], set, worker);
     target_set_drop(set);
     if (r < 0) {
+        if (w->tls)
+            tls_context_drop(w->tls);
         mem_free(w);
         return NULL;
     }

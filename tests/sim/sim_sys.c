@@ -155,6 +155,11 @@ static ssize_t sys_write(int fd, const void *buf, size_t len)
     return fd >= SIM_FD_BASE ? sim_fail_with(EBADF) : sys_posix.write(fd, buf, len);
 }
 
+static int sys_stat(const char *path, struct stat *ret_info)
+{
+    return sys_posix.stat(path, ret_info);
+}
+
 const struct sys sim_sys = {
     .socket = sim_sys_socket,
     .bind = sim_sys_bind,
@@ -186,4 +191,5 @@ const struct sys sim_sys = {
     .open = sys_open,
     .read = sys_read,
     .write = sys_write,
+    .stat = sys_stat,
 };
