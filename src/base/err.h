@@ -51,6 +51,7 @@ enum err_side { SIDE_NONE, SIDE_CLIENT, SIDE_UPSTREAM, SIDE_INTERNAL };
     X(BAD_BODY,               CLIENT,   false, 400, "bad_body",                 "The request body is malformed")       \
     X(UPGRADE_REFUSED,        CLIENT,   false, 400, "upgrade_refused",          "The upgrade is not acceptable")       \
     X(TUNNEL_IDLE,            CLIENT,   false, 408, "tunnel_idle",              "Nothing moved in the tunnel for too long") \
+    X(TUNNEL_LIFETIME,        CLIENT,   false, 408, "tunnel_lifetime",          "The tunnel was open for as long as it may") \
     /* what the gateway decided */                                                                                     \
     X(NO_ROUTE,               CLIENT,   false, 404, "no_route",                 "No route matches the request")        \
     X(METHOD_NOT_ALLOWED,     CLIENT,   false, 405, "method_not_allowed",       "The route does not take this method") \

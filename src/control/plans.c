@@ -222,7 +222,10 @@ struct plan *plan_build(const struct snapshot *snapshot, const struct route_conf
     plan->forwarding = snapshot->server.forwarding;
     plan->body_bytes_max = conf_get(route_node, "body_limit") ? route->body_bytes : settings->limits.body_bytes;
     plan->exchange_timeout_ms = conf_get(route_node, "timeout") ? route->timeout_ms : settings->timeouts.exchange_ms;
-    plan->tunnel_idle_ms = settings->timeouts.tunnel_idle_ms;
+    plan->tunnel_idle_ms =
+        conf_get(route_node, "tunnel_idle") ? route->tunnel_idle_ms : settings->timeouts.tunnel_idle_ms;
+    plan->tunnel_lifetime_ms =
+        conf_get(route_node, "tunnel_lifetime") ? route->tunnel_lifetime_ms : settings->timeouts.tunnel_lifetime_ms;
     plan->grpc_timeout_max_ms = route->grpc.timeout_max_ms;
     plan->grpc_ignores_timeout = route->grpc.ignore_timeout;
     int rc = load_policies(conf, plan, &settings->policies, context->cells);

@@ -25,8 +25,8 @@ struct limits_conf {
 
 struct timeouts_conf {
     int64_t handshake_ms;
-    int64_t request_head_ms, body_idle_ms, send_idle_ms, keep_alive_ms, exchange_ms, tunnel_idle_ms, linger_ms,
-        drain_ms;
+    int64_t request_head_ms, body_idle_ms, send_idle_ms, keep_alive_ms, exchange_ms, tunnel_idle_ms, tunnel_lifetime_ms,
+        linger_ms, drain_ms;
 };
 
 /* net/proxy_header.h has what it comes to. */
@@ -49,8 +49,8 @@ struct route_conf {
     void *match;               /* struct match_conf, NULL: everything */
     struct conf_list policies; /* of struct conf_choice */
     struct conf_choice handler;
-    int64_t body_bytes; /* meant only when the file says so: see plans.c */
-    int64_t timeout_ms; /* likewise */
+    int64_t body_bytes;                                     /* meant only when the file says so: see plans.c */
+    int64_t timeout_ms, tunnel_idle_ms, tunnel_lifetime_ms; /* likewise */
     struct grpc_conf grpc;
 };
 

@@ -336,6 +336,7 @@ static void deliver_drain(struct letter *letter, struct loop *loop)
             server_stop(station->served[i].server, l->how == DRAIN_HANDED ? STOP_HANDED : STOP_LISTENING,
                         &station->stopping);
         station->served_count = 0;
+        exchanges_drain(&station->worker, NULL, MIN((uint64_t)TUNNEL_SPREAD_MS, l->limit_ms / 4));
     }
     station->drain_deadline_ms = MIN(station->drain_deadline_ms, deadline);
     if (l->how == DRAIN_STOP)
@@ -376,6 +377,7 @@ int station_init(struct station *station, struct gateway *gateway, unsigned inde
     station->worker.errors = vitals_errors();
     station->worker.unrouted = vitals_unrouted();
     station->worker.unrouted_grpc = vitals_unrouted_calls();
+    station->worker.tunnels = vitals_tunnels();
     station->tls = tls_worker_new();
     if (!station->tls)
         return -ERR_MEMORY;

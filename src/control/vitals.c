@@ -23,9 +23,45 @@ static const struct metric_family errors_family = {
     .labels = { "side", "error" },
 };
 
+static struct tunnel_series tunnels;
+static const struct metric_family tunnels_family = {
+    .name = "maitred_tunnels",
+    .help = "Tunnels open now: WebSocket, other upgrades, CONNECT.",
+    .kind = METRIC_GAUGE,
+};
+static const struct metric_family tunnels_ended_family = {
+    .name = "maitred_tunnels_ended_total",
+    .help = "Tunnels that ended, by who or what ended them first (client, service, idle, lifetime, draining, error).",
+    .kind = METRIC_COUNTER,
+    .labels = { "reason" },
+};
+
 struct series **vitals_errors(void)
 {
     return errors;
+}
+
+const struct tunnel_series *vitals_tunnels(void)
+{
+    return &tunnels;
+}
+
+static void start_tunnels(void)
+{
+    const char *none[] = { NULL };
+    tunnels.open = series_get(&tunnels_family, none);
+    for (int i = 0; i < TUNNEL_ENDS; i++) {
+        const char *values[] = { tunnel_end_words[i], NULL };
+        tunnels.ended[i] = series_get(&tunnels_ended_family, values);
+    }
+}
+
+static void stop_tunnels(void)
+{
+    series_drop(tunnels.open);
+    for (int i = 0; i < TUNNEL_ENDS; i++)
+        series_drop(tunnels.ended[i]);
+    tunnels = (struct tunnel_series){ NULL };
 }
 
 metric_cell **vitals_unrouted(void)
@@ -261,6 +297,7 @@ void vitals_start(struct gateway *gateway)
     watched = gateway;
     for (size_t i = 0; i < ARRAY_LEN(sources); i++)
         metrics_add_source(&sources[i]);
+    start_tunnels();
     for (int i = 1; i < ERR_COUNT; i++) {
         const struct err_info *info = err_info((enum err)i);
         const char *values[] = { err_side_word(info->side), info->word, NULL };
@@ -284,6 +321,7 @@ void vitals_stop(void)
         return;
     for (size_t i = 0; i < ARRAY_LEN(sources); i++)
         metrics_remove_source(&sources[i]);
+    stop_tunnels();
     for (int i = 1; i < ERR_COUNT; i++) {
         series_drop(errors[i]);
         errors[i] = NULL;

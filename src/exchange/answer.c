@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "exchange/grpc.h"
 #include "exchange/reply.h"
+#include "exchange/tunnel.h"
 
 void answer_begin(struct exchange *x, unsigned from)
 {
@@ -32,6 +33,7 @@ static void answer_locally(struct exchange *x)
     exchange_cancel_handler(x);
     x->handler_over = true;
     x->tunnel = false; /* of an answer that a policy took back before it went down */
+    x->passage = NULL;
     exchange_stop_request(x);
     pipe_done(&x->local_body);
     pipe_init(&x->local_body, &x->worker->memory, UINT32_MAX);
@@ -126,7 +128,10 @@ void exchange_respond(struct exchange *x, const struct message *head, struct pip
     x->source = source;
     x->tunnel = head->status == 101 || (x->request->method == METHOD_CONNECT && head->status / 100 == 2);
     if (x->tunnel) {
-        exchange_tunnel_moved(x);
+        if (tunnel_begin(x) < 0) {
+            exchange_fail(x, ERR_MEMORY, SLICE_EMPTY);
+            return;
+        }
         flow_drop_stages(x, DIR_REQUEST);
     }
     answer_begin(x, x->plan->policy_count);
@@ -162,7 +167,10 @@ void answer_send_head(struct exchange *x)
     if (rc < 0) {
         exchange_cancel_handler(x);
         exchange_abort(x, (enum err) - rc);
+        return;
     }
+    if (x->tunnel)
+        tunnel_open(x);
 }
 
 void message_drop_digests(struct message *message)

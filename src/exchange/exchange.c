@@ -10,6 +10,7 @@
 
 #include "base/memory.h"
 #include "exchange/grpc.h"
+#include "exchange/tunnel.h"
 #include "net/address.h"
 #include "observe/access_log.h"
 #include "observe/metrics.h"
@@ -86,7 +87,7 @@ struct op *exchange_op(struct exchange *x, enum direction direction)
 
 /* ---- the timer ---- */
 
-static void arm_timer(struct exchange *x)
+void exchange_arm(struct exchange *x)
 {
     uint64_t at = x->deadline_ms;
     if (x->alarm_ms && (!at || x->alarm_ms < at))
@@ -95,19 +96,11 @@ static void arm_timer(struct exchange *x)
         timer_at_most(&x->worker->loop, &x->timer, at);
 }
 
-/* A tunnel has no time limit but this: it may be that neither end of it is there any more. */
-void exchange_tunnel_moved(struct exchange *x)
-{
-    int64_t idle_ms = x->plan->tunnel_idle_ms;
-    x->deadline_ms = idle_ms > 0 ? x->worker->loop.now_ms + (uint64_t)idle_ms : 0;
-    arm_timer(x);
-}
-
 void exchange_set_alarm(struct exchange *x, uint64_t at_ms)
 {
     x->alarm_ms = at_ms;
     if (at_ms)
-        arm_timer(x);
+        exchange_arm(x);
 }
 
 /* ---- begin ---- */
@@ -221,7 +214,7 @@ static void begin(struct exchange *x)
     }
     if (plan->exchange_timeout_ms > 0) {
         x->deadline_ms = x->worker->loop.now_ms + (uint64_t)plan->exchange_timeout_ms;
-        arm_timer(x);
+        exchange_arm(x);
     }
     if (x->grpc != GRPC_NONE) {
         err = grpc_read_timeout(x);
@@ -229,7 +222,7 @@ static void begin(struct exchange *x)
             exchange_fail(x, err, SLICE_EMPTY);
             return;
         }
-        arm_timer(x);
+        exchange_arm(x);
     }
     x->cursor[DIR_REQUEST].phase = CURSOR_HEADS;
 }
@@ -306,6 +299,7 @@ static void finish(struct exchange *x)
         if (x->plan->handler->on_done)
             x->plan->handler->on_done(x, x->handler_state);
     }
+    tunnel_done(x);
     observe_end(x);
     while (x->started > 0) {
         unsigned i = --x->started;
@@ -339,21 +333,25 @@ static void timer_fired(struct exchange *x)
     uint64_t now = x->worker->loop.now_ms;
     if (x->deadline_ms && now >= x->deadline_ms) {
         x->deadline_ms = 0;
-        enum err late = x->deadline_client ? ERR_DEADLINE_EXCEEDED : ERR_EXCHANGE_TIMEOUT;
-        answer_error(x, x->tunnel ? ERR_TUNNEL_IDLE : late);
+        if (x->tunnel)
+            tunnel_due(x);
+        else
+            answer_error(x, x->deadline_client ? ERR_DEADLINE_EXCEEDED : ERR_EXCHANGE_TIMEOUT);
         return;
     }
     if (x->alarm_ms && now >= x->alarm_ms) {
         x->alarm_ms = 0;
         x->events |= EVENT_HANDLER;
     }
-    arm_timer(x);
+    exchange_arm(x);
 }
 
 /* A tunnel is over when both directions are; a plain exchange when its answer is out. */
 static bool is_over(const struct exchange *x)
 {
-    return x->record.complete && (!x->tunnel || (x->request_sent && pipe_drained(&x->down->in)));
+    if (!x->record.complete || !x->tunnel)
+        return x->record.complete;
+    return x->request_sent && (tunnel_closes(x) ? tunnel_answered(x) : pipe_drained(&x->down->in));
 }
 
 static void resume(struct exchange *x, enum direction direction)
@@ -403,7 +401,7 @@ static void down_sent(struct exchange *x)
 static void step(struct exchange *x, unsigned events)
 {
     if (x->tunnel && (events & TUNNEL_EVENTS))
-        exchange_tunnel_moved(x);
+        tunnel_moved(x);
     if (events & EVENT_BEGIN)
         begin(x);
     if (events & EVENT_TIMER)

@@ -28,6 +28,7 @@
 
 struct worker;
 struct stage;
+struct tunnel;
 
 struct capture {
     struct slice name;
@@ -74,7 +75,9 @@ struct exchange {
     void *handler_state;
     struct pipe *source; /* where the response's body comes from: the handler's pipe or local_body */
     struct pipe local_body;
-    struct capture *captures; /* of the route's pattern, in the arena */
+    struct tunnel *passage;         /* with `tunnel` */
+    const struct stream_host *host; /* where it came in; NULL for a child. It may end before */
+    struct capture *captures;       /* of the route's pattern, in the arena */
     struct slice rest;  /* of a route by prefix: the path behind it, empty or from its "/"; at == NULL otherwise */
     struct slice allow; /* with ERR_METHOD_NOT_ALLOWED: what the route takes */
     uint8_t capture_count;
@@ -109,6 +112,10 @@ struct exchange {
  * caller between begin and the next run phase; when it cannot, it sets record.err, which is answered the same way. */
 MUST_USE int exchange_begin(struct worker *worker, struct stream *down, struct plan *plan, enum err err,
                             struct exchange **ret_x);
+enum { TUNNEL_SPREAD_MS = 4000 }; /* long enough for clients not to come back all at once, short beside a drain */
+/* The tunnels of a host (NULL: of the worker) are to end, spread over this time: a WebSocket is told so, others go on
+ * until they are cancelled. */
+void exchanges_drain(struct worker *worker, const struct stream_host *host, uint64_t spread_ms);
 /* Ends it now, cutting what is not complete (worker shutdown). */
 void exchange_cancel(struct exchange *x, enum err err);
 

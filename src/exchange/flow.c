@@ -12,6 +12,7 @@
 
 #include "base/memory.h"
 #include "exchange/grpc.h"
+#include "exchange/tunnel.h"
 
 int flow_add_stage(struct exchange *x, enum direction direction, unsigned policy)
 {
@@ -161,7 +162,7 @@ struct pipe *exchange_body(struct exchange *x)
 
 void exchange_body_taken(struct exchange *x)
 {
-    if (x->down->in.end == PIPE_OPEN || x->stages[DIR_REQUEST]) {
+    if (x->down->in.end == PIPE_OPEN || x->stages[DIR_REQUEST] || tunnel_closes(x)) {
         x->body_taken = true;
         x->events |= EVENT_REQUEST_BODY;
     }
@@ -228,6 +229,8 @@ void flow_request(struct exchange *x)
     struct pipe *body = run_body(x, DIR_REQUEST, in);
     if (x->ended)
         return;
+    if (x->tunnel && body)
+        body = tunnel_pass(x, DIR_REQUEST, body);
     if (body && x->handler_started && !x->handler_over && !x->ended && (body->bytes > 0 || body->end != PIPE_OPEN)) {
         x->acting = (uint8_t)exchange_policy_count(x);
         if (x->plan->handler->on_request_body)
@@ -256,12 +259,14 @@ void flow_response(struct exchange *x)
     struct pipe *body = run_body(x, DIR_RESPONSE, source);
     if (x->ended || x->source != source)
         return;
+    if (x->tunnel && body)
+        body = tunnel_pass(x, DIR_RESPONSE, body);
     if (body && x->head_down && !x->down->end_sent && !x->source_cut && (body->bytes > 0 || body->end != PIPE_OPEN)) {
         uint32_t waiting = body->bytes;
         enum sent sent = stream_send_body(x->down, body);
         x->record.bytes_out += waiting - body->bytes;
-        if (x->stages[DIR_RESPONSE] && body->bytes < waiting)
-            x->events |= EVENT_RESPONSE_BODY; /* the stages have room again, and no one else would tell them */
+        if (body != source && body->bytes < waiting)
+            x->events |= EVENT_RESPONSE_BODY; /* what stands between has room again, and no one else would tell them */
         if (sent == SENT && body->end == PIPE_CUT)
             response_cut(x, body->err);
         else if (x->grpc != GRPC_NONE && sent == SENT)

@@ -57,6 +57,7 @@ struct plan {
     void **handler_per_worker;
     const char *pattern;         /* as matched, for explanations: "/users/{id}" */
     int64_t tunnel_idle_ms;      /* of a tunnel, without a byte either way; 0 no limit */
+    int64_t tunnel_lifetime_ms;  /* of a tunnel, altogether; 0 no limit */
     int64_t grpc_timeout_max_ms; /* of what clients of gRPC ask for; 0: no limit */
     bool grpc_ignores_timeout;
     struct grpc_counts grpc_counts;

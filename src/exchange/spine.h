@@ -5,6 +5,7 @@
  *      heads.c      the two cursors over the policies' head hooks
  *      flow.c       bodies through the stages
  *      answer.c     responses: of the handler, local replies, failures
+ *      tunnel.c     what is left when a 101 has gone down
  */
 #pragma once
 
@@ -50,5 +51,5 @@ void answer_error(struct exchange *x, enum err err);
 void exchange_abort(struct exchange *x,
                     enum err err); /* the client's stream is broken or must be: nothing more goes down */
 void exchange_cancel_handler(struct exchange *x);
-void exchange_tunnel_moved(struct exchange *x);           /* or begins: its silence is counted from now */
+void exchange_arm(struct exchange *x);                    /* the timer, for the nearer of deadline and alarm */
 void exchange_raise(struct exchange *x, unsigned events); /* from anywhere: sets bits, queues */

@@ -13,6 +13,22 @@
 
 struct access_log;
 
+/* Who or what ended a tunnel first. */
+enum tunnel_end {
+    TUNNEL_END_CLIENT,
+    TUNNEL_END_SERVICE,
+    TUNNEL_END_IDLE,
+    TUNNEL_END_LIFETIME,
+    TUNNEL_END_DRAINING,
+    TUNNEL_END_ERROR,
+    TUNNEL_ENDS
+};
+extern const char *const tunnel_end_words[TUNNEL_ENDS]; /* for the access log and labels */
+
+struct tunnel_series {
+    struct series *open, *ended[TUNNEL_ENDS];
+};
+
 struct worker {
     unsigned index;
     struct memory memory;
@@ -22,9 +38,11 @@ struct worker {
     uint32_t exchange_count;
     uint32_t connection_count;     /* client connections */
     struct access_log *access_log; /* NULL when off */
-    struct series **errors;        /* by enum err; NULL: not counted */
-    metric_cell **unrouted_grpc;   /* calls that met no route, by enum grpc_status; NULL: not counted */
-    metric_cell **unrouted;        /* requests that met no route, by class of status; NULL: not counted */
+    uint32_t tunnel_count;
+    const struct tunnel_series *tunnels; /* NULL: not counted */
+    struct series **errors;              /* by enum err; NULL: not counted */
+    metric_cell **unrouted_grpc;         /* calls that met no route, by enum grpc_status; NULL: not counted */
+    metric_cell **unrouted;              /* requests that met no route, by class of status; NULL: not counted */
 };
 
 /* The worker must be zeroed. `budget` as in memory_init. */

@@ -68,6 +68,7 @@ void dispatch_request(struct stream_host *host, struct stream *stream, enum err 
     struct exchange *x;
     if (exchange_begin(server->worker, stream, match.plan, err, &x) < 0)
         return;
+    x->host = host;
     x->record.path = sent_path;
     x->allow = match.allow;
     x->rest = match.rest;

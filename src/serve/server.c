@@ -7,6 +7,7 @@
 #include "base/assert.h"
 #include "base/sys.h"
 #include "conf/conf.h"
+#include "exchange/exchange.h"
 #include "exchange/worker.h"
 #include "http/conn.h"
 #include "observe/metrics.h"
@@ -184,6 +185,7 @@ void server_stop(struct server *server, enum server_stop how, struct link *stopp
         loop_unwatch(&server->worker->loop, &server->io); /* the socket may live on in another process */
     loop_close(&server->worker->loop, &server->io);
     for_each_connection(server, drain_softly);
+    exchanges_drain(server->worker, &server->host, TUNNEL_SPREAD_MS);
     free_when_unused(server);
 }
 

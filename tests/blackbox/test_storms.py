@@ -26,24 +26,38 @@ def variant(config, number, *origins):
 
 
 class Sockets(threading.Thread):
-    """WebSocket clients that talk all the time and must never be closed."""
+    """WebSocket clients that talk all the time and must never be closed, or (`comes_back`) only with 1001."""
 
-    def __init__(self, port, count):
+    def __init__(self, port, count, comes_back=False):
         super().__init__()
         self.port, self.count, self.failed, self.rounds = port, count, [], 0
+        self.comes_back, self.farewells = comes_back, 0
         self.ready, self.stopping = threading.Barrier(2), threading.Event()
         self.start()
         self.ready.wait(20)
 
+    async def _connected(self, number, barrier):
+        async with websockets.connect(f"ws://127.0.0.1:{self.port}/ws/{number}") as socket:
+            await barrier()
+            while not self.stopping.is_set():
+                await socket.send(f"{number}:{self.rounds}")
+                await socket.recv()
+                self.rounds += 1
+                await asyncio.sleep(0.01)
+
     async def _talk(self, number, barrier):
+        async def again():
+            pass
+
         try:
-            async with websockets.connect(f"ws://127.0.0.1:{self.port}/ws/{number}") as socket:
-                await barrier()
-                while not self.stopping.is_set():
-                    await socket.send(f"{number}:{self.rounds}")
-                    await socket.recv()
-                    self.rounds += 1
-                    await asyncio.sleep(0.01)
+            while not self.stopping.is_set():
+                try:
+                    await self._connected(number, barrier)
+                except websockets.ConnectionClosed as closed:
+                    if not self.comes_back or closed.code != 1001:
+                        raise
+                    self.farewells += 1
+                barrier = again
         except Exception as error:
             self.failed.append(repr(error))
 
@@ -111,11 +125,11 @@ def test_reloads_that_come_faster_than_they_are_done_end_in_the_last_one(gateway
 @pytest.mark.slow
 @pytest.mark.tsan
 @pytest.mark.timeout(120)
-def test_upgrades_under_load_fail_no_request_and_close_no_tunnel(gateway, origin, websocket_service):  # noqa: F811
+def test_upgrades_under_load_fail_no_request_and_cut_no_tunnel(gateway, origin, websocket_service):  # noqa: F811
     services = [origin(n, script=lambda call: call.answer(200, "x" * 500)) for n in "ab"]
     gw = gateway(upstreams={"app": upstream(*services), "sockets": upstream(websocket_service)},
                  routes=[{"match": {"prefix": "/ws"}, "proxy": "sockets"}, {"proxy": "app"}])
-    sockets = Sockets(gw.port, 3)
+    sockets = Sockets(gw.port, 3, comes_back=True)
     first = gw.pid
     with Load(gw.port, clients=4, fresh=2) as load:
         load.served(100)
@@ -123,8 +137,9 @@ def test_upgrades_under_load_fail_no_request_and_close_no_tunnel(gateway, origin
             gw.upgrade()
             load.served(100)
         assert gw.pid != first
-    sockets.finish()
     gw.wait_for_old()
+    sockets.finish()
+    assert sockets.farewells >= 3
     gw.reload()
     assert gw.get("/after").status == 200
 
