@@ -300,12 +300,14 @@ class FrameServer(FramePeer):
     """The service's end of a connection that the gateway has opened."""
 
     def welcome(self, *pairs, settings=True):
-        """Takes the client's preface and sends ours."""
+        """Takes the client's preface and sends ours, which has to come before anything else."""
         if (got := self._exactly(len(PREFACE))) != PREFACE:
             raise AssertionError(f"no preface: {got!r}")
+        if settings:
+            self.settings(*pairs)
         first = self.next()
         assert first.kind == SETTINGS and not first.flags & ACK, first
-        return self.settings(*pairs) if settings else self
+        return self
 
     def next_request(self):
         """The next complete request head: (stream, fields)."""

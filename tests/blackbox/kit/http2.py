@@ -16,6 +16,7 @@ import h2.connection
 import h2.events
 import h2.exceptions
 import h2.settings
+import hyperframe.frame
 
 from . import ports
 from .frames import CODES
@@ -139,6 +140,7 @@ class H2Wire:
         self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=on_request is None, header_encoding=None))
         if settings:
             self.h2.local_settings = h2.settings.Settings(client=on_request is None, initial_values={**dict(self.h2.local_settings), **settings})
+        self.h2._frame_dispatch_table[hyperframe.frame.GoAwayFrame] = self._on_goaway  # theirs ends what is still in progress
         sock.setblocking(False)
         with self.changed:
             self.h2.initiate_connection()
@@ -233,18 +235,24 @@ class H2Wire:
         elif isinstance(event, h2.events.StreamReset):
             code = int(event.error_code)
             self._stream(event).code = CODES[code] if code < len(CODES) else hex(code)
-        elif isinstance(event, h2.events.ConnectionTerminated):
-            self.goaway = event
+
+    def _on_goaway(self, frame):
+        """No further streams; those that it leaves out have surely not been processed."""
+        self.goaway = frame
+        for stream in self.streams.values():
+            if self.on_request is None and stream.id > frame.last_stream_id and not stream.ended:
+                stream.code = stream.code or "REFUSED_STREAM"
+        return [], []
 
     # ---- for users ----
 
     def open(self, fields, end=True):
         """Client: a new stream, once the peer allows one more."""
         with self.changed:
-            if not self.changed.wait_for(lambda: self.lost or self.h2.open_outbound_streams < self.h2.remote_settings.max_concurrent_streams, TIMEOUT):
+            if not self.changed.wait_for(lambda: self.lost or self.goaway or self.h2.open_outbound_streams < self.h2.remote_settings.max_concurrent_streams, TIMEOUT):
                 raise TimeoutError("no stream is allowed")
-            if self.lost:
-                raise ConnectionLost(self.lost)
+            if self.lost or self.goaway:
+                raise ConnectionLost(self.lost or "going away")
             stream = H2Stream(self, self.h2.get_next_available_stream_id())
             self.streams[stream.id] = stream
             stream.send_head(fields, end)
@@ -262,13 +270,12 @@ class H2Wire:
                 raise TimeoutError("the connection lives")
             return self.lost
 
-    def send_goaway(self, last_stream, code="NO_ERROR"):
+    def say_goaway(self, last_stream, code="NO_ERROR"):
         """Only says it: the streams up to there go on."""
         with self.changed:
-            import hyperframe.frame
-            f = hyperframe.frame.GoAwayFrame(0)
-            f.last_stream_id, f.error_code = last_stream, CODES.index(code)
-            self.h2._prepare_for_sending([f])
+            frame = hyperframe.frame.GoAwayFrame(0)
+            frame.last_stream_id, frame.error_code = last_stream, CODES.index(code)
+            self.h2._prepare_for_sending([frame])
             self._flush()
 
     def close(self):
