@@ -360,10 +360,10 @@ static void *station_main(void *data)
     loop_run(&station->worker.loop);
     if (station->snapshot) {
         retire_plans(station, station->snapshot);
-    /* What is still to be reclaimed goes now. */
         unsecure_upstreams(station, station->snapshot);
     }
     drop_contexts(station);
+    /* What is still to be reclaimed goes now. */
     loop_turn(&station->worker.loop, 0);
     atomic_store_explicit(&station->ended, true, memory_order_release);
     return NULL;
@@ -376,8 +376,8 @@ int station_init(struct station *station, struct gateway *gateway, unsigned inde
     timer_init(&station->drain_timer, on_drain_look);
     station->worker.errors = vitals_errors();
     station->worker.unrouted = vitals_unrouted();
-    station->worker.unrouted_grpc = vitals_unrouted_calls();
     station->worker.tunnels = vitals_tunnels();
+    station->worker.unrouted_grpc = vitals_unrouted_calls();
     station->tls = tls_worker_new();
     if (!station->tls)
         return -ERR_MEMORY;
@@ -409,5 +409,5 @@ void station_join(struct station *station)
     station->snapshot = NULL;
     sys->free(station->served);
     worker_done(&station->worker);
-}
     tls_worker_free(station->tls);
+}

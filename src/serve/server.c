@@ -13,17 +13,17 @@
 #include "observe/metrics.h"
 #include "route/router.h"
 #include "serve/serving.h"
-
 #include "tls/tls.h"
+
 static void free_server(struct task *task)
 {
     struct server *server = container_of(task, struct server, free_task);
     ENSURE(server->connections == 0 && list_empty(&server->host.conns));
     server->magic = 0;
     list_unlink(&server->link);
-    router_drop(server->router);
     if (server->tls)
         tls_layer_drop(server->tls);
+    router_drop(server->router);
     conf_free(server->conf);
     sys->free(server);
 }
@@ -58,7 +58,6 @@ static void on_dropped(struct stream_host *host, enum err err)
         series_add(worker->errors[err], worker->index, 1);
 }
 
-static void take_settings(struct server *server, const struct server_settings *settings)
 /* ---- TLS ---- */
 
 static int begin_nothing(const struct transport_layer *layer, struct transport *t)
@@ -102,6 +101,7 @@ void server_renew(struct server *server, struct tls_context *context)
 
 /* ---- life ---- */
 
+static void take_settings(struct server *server, const struct server_settings *settings)
 {
     server->limits = settings->limits;
     server->proxy = settings->proxy;
@@ -139,8 +139,8 @@ int server_start(struct worker *worker, int fd, const struct address *address, s
         return rc;
     }
     take_settings(server, settings);
-    *ret_server = server;
     take_tls(server, settings);
+    *ret_server = server;
     return 0;
 }
 
@@ -150,9 +150,9 @@ void server_update(struct server *server, const struct server_settings *settings
     struct router *old_router = server->router;
     struct conf *old_conf = server->conf;
     take_settings(server, settings);
-    router_drop(old_router);
     if (!server->stopping) /* those are what all listeners have in common */
         take_tls(server, settings);
+    router_drop(old_router);
     conf_free(old_conf);
 }
 
