@@ -106,15 +106,53 @@ struct report_to {
     char who[ADDRESS_TEXT_MAX + 128];
 };
 
+/* A message begins with what it is about: a file's name, a field's, or a value in quotes. */
+static bool is_about(const struct conf_node *node, struct slice subject)
+{
+    if (node->key && slice_eq(node->key->text, subject))
+        return true;
+    if (node->kind != NODE_SCALAR || node->text.len == 0)
+        return false;
+    struct slice text = node->text, prefix = SLICE("file:");
+    if (slice_starts(text, prefix))
+        text = slice_make(text.at + prefix.len, text.len - prefix.len);
+    return slice_ends(subject, text);
+}
+
+/* The place below `node` that the message is about, or `node` itself. */
+static const struct conf_node *place_of(const struct conf_node *node, struct slice subject)
+{
+    if (!node || is_about(node, subject))
+        return node;
+    for (const struct conf_node *child = node->first; child; child = child->next) {
+        const struct conf_node *found = place_of(child, subject);
+        if (found != child || is_about(child, subject))
+            return found;
+    }
+    return node;
+}
+
+static struct slice subject_of(const char *text)
+{
+    struct slice rest = slice_from(text);
+    if (*text == '`') {
+        rest = slice_make(text + 1, rest.len - 1);
+        return slice_cut(&rest, '`');
+    }
+    const char *end = strstr(text, ": ");
+    return end ? slice_make(text, (size_t)(end - text)) : rest;
+}
+
 static void report(void *user, bool warning, const char *text)
 {
     const struct report_to *to = user;
+    const struct conf_node *node = place_of(to->node, subject_of(text));
     if (!to->conf)
         log_write(warning ? LOG_LEVEL_WARNING : LOG_LEVEL_ERROR, "tls", "%s: %s", to->who, text);
     else if (warning)
-        conf_warn(to->conf, to->node, "%s", text);
+        conf_warn(to->conf, node, "%s", text);
     else
-        conf_error(to->conf, to->node, "%s", text);
+        conf_error(to->conf, node, "%s", text);
 }
 
 static void name_listener(struct report_to *to, const struct listener_conf *listener)
@@ -137,6 +175,19 @@ static bool same_material(const struct tls_material *a, const struct tls_materia
     return memcmp(tls_material_fingerprint(a), tls_material_fingerprint(b), FINGERPRINT_BYTES) == 0;
 }
 
+/* Else a mistake in it has been told already. */
+static bool is_whole(const struct wanted *wanted)
+{
+    const struct listener_tls_conf *tls = wanted->listener;
+    if (!tls)
+        return true;
+    const struct certificate_conf *certificates = tls->certificates.items;
+    for (size_t i = 0; i < tls->certificates.count; i++)
+        if (!certificates[i].cert)
+            return false;
+    return tls->certificates.count > 0 && (!tls->client_certificates || tls->client_certificates->ca);
+}
+
 /* `before` is of the same settings, or NULL. */
 static int build(struct secured *secured, const struct wanted *wanted, const struct secured *before,
                  struct report_to *to)
@@ -144,6 +195,8 @@ static int build(struct secured *secured, const struct wanted *wanted, const str
     const struct tls_reporter reporter = { report, to };
     struct conf *conf = to->conf;
     unsigned errors = conf_error_count(conf);
+    if (!is_whole(wanted))
+        return -1;
     secured->signature = sign(wanted);
     if (before)
         to->conf = NULL;
@@ -378,6 +431,10 @@ static uint64_t sign_keys(const struct settings *settings)
 int secured_use_tickets(const struct settings *settings, struct conf *conf, const struct conf_node *root)
 {
     struct report_to to = { .conf = conf, .node = conf_get(root, "session_tickets") };
+    const char *const *keys = settings->session_tickets.keys.items;
+    for (size_t i = 0; i < settings->session_tickets.keys.count; i++)
+        if (!keys[i])
+            return -1; /* told already */
     return session_tickets_use(&settings->session_tickets, &(struct tls_reporter){ report, &to }) < 0 ? -1 : 0;
 }
 

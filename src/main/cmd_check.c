@@ -3,6 +3,7 @@
  */
 #include "base/hash.h"
 #include "base/slice.h"
+#include "control/secured.h"
 #include "control/snapshot.h"
 #include "main/command.h"
 #include "main/privileges.h"
@@ -14,6 +15,8 @@ static void try_build(struct conf *conf, const struct conf_node *root, const str
 {
     const struct snapshot_context context = { .cells = 1 };
     struct snapshot *snapshot = snapshot_build(conf, root, settings, &context);
+    int tickets = secured_use_tickets(settings, conf, root);
+    (void)tickets; /* its mistakes are in the conf */
     if (snapshot)
         snapshot_drop(snapshot);
 }

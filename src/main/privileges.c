@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/assert.h"
 #include "base/sys.h"
 #include "control/secured.h"
 #include "control/settings.h"
@@ -78,14 +79,31 @@ int privileges_drop(const char *name, const char *access_log)
 
 enum { LACKS_CONFIG = 1, LACKS_LOG = 2, LACKS_BIND = 4, LACKS_USER = 8, LACKS_KEYS = 16 };
 
+/* The first file of TLS that is not readable. */
+struct unreadable {
+    const char *path;
+};
+
 static void look_at_file(void *user, const char *path, bool secret)
 {
-    int *lacks = user;
-    if (access(path, R_OK) < 0 && errno == EACCES)
-        *lacks |= LACKS_KEYS;
+    struct unreadable *unreadable = user;
+    if (!unreadable->path && access(path, R_OK) < 0 && errno == EACCES)
+        unreadable->path = path;
 }
 
-static int look_as_user(const struct settings *settings, const char *config_path)
+/* In a process of its own; the path goes through the pipe. */
+static int look_at_keys(const struct settings *settings, int pipe_fd)
+{
+    struct unreadable unreadable = { NULL };
+    secured_files(settings, look_at_file, &unreadable);
+    if (!unreadable.path)
+        return 0;
+    ssize_t written = write(pipe_fd, unreadable.path, strlen(unreadable.path));
+    (void)written; /* then it is not named */
+    return LACKS_KEYS;
+}
+
+static int look_as_user(const struct settings *settings, const char *config_path, int pipe_fd)
 {
     struct passwd *user = getpwnam(settings->user);
     if (!user)
@@ -95,7 +113,7 @@ static int look_as_user(const struct settings *settings, const char *config_path
     int lacks = 0;
     if (config_path && access(config_path, R_OK) < 0)
         lacks |= LACKS_CONFIG;
-    secured_files(settings, look_at_file, &lacks);
+    lacks |= look_at_keys(settings, pipe_fd);
     const char *log = settings->access_log.to;
     if (log[0] == '/' && access(log, W_OK) < 0) {
         /* A reopen after rotation makes the file anew: the folder must be writable. */
@@ -118,12 +136,20 @@ void privileges_check(struct conf *conf, const struct conf_node *root, const str
 {
     if (geteuid() != 0 || strcmp(settings->user, "root") == 0)
         return;
+    int pipe_fds[2];
+    if (sys->pipe(pipe_fds) < 0)
+        return;
     fflush(NULL);
     pid_t pid = fork();
     if (pid == 0)
-        _exit(look_as_user(settings, config_path));
+        _exit(look_as_user(settings, config_path, pipe_fds[1]));
     int status = 0;
-    if (pid < 0 || waitpid(pid, &status, 0) < 0 || !WIFEXITED(status))
+    bool ended = pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status);
+    char file[4096];
+    ssize_t file_len = sys->read(pipe_fds[0], file, sizeof(file)); /* never more than the pipe holds */
+    sys->close(pipe_fds[0]);
+    sys->close(pipe_fds[1]);
+    if (!ended)
         return;
     int lacks = WEXITSTATUS(status);
     const struct conf_node *user = conf_get(root, "user");
@@ -134,10 +160,10 @@ void privileges_check(struct conf *conf, const struct conf_node *root, const str
         conf_warn(conf, user, "user `%s` cannot read %s: started as root the gateway would run, but reloads would fail",
                   settings->user, config_path);
     if (lacks & LACKS_KEYS)
-        conf_warn(conf, user,
-                  "user `%s` cannot read all of the files that TLS needs: started as root the gateway would run, and "
-                  "keep what it has read then; new certificates would take a restart",
-                  settings->user);
+        conf_warn(conf, user ? user : conf_get(root, "listeners"),
+                  "user `%s` cannot read %.*s: started as root the gateway would run, but go on with what it has read "
+                  "then when that file changes",
+                  settings->user, (int)MAX(file_len, (ssize_t)0), file);
     if (lacks & LACKS_LOG)
         conf_warn(conf, conf_get(root, "access_log"),
                   "user `%s` cannot write to %s: reopening it after rotation would fail", settings->user,
