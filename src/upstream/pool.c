@@ -7,11 +7,15 @@
  * connection is parked, never when a connection is used, and sleeps a while longer than the first deadline so that many
  * deadlines share a wake-up.
  *
+ * Connections that begin with a prologue (a PROXY header) are in pools of their own, one for each prologue.  There may
+ * be as many of these as clients, so their idle connections are bounded together, and make room for one another.
+ *
  * Every connection is counted on its target for as long as it is open, which is also what max_connections_per_target
  * limits.
  */
 #include "base/assert.h"
 #include "base/hash.h"
+#include "base/memory.h"
 #include "base/sys.h"
 #include "http/h1/h1.h"
 #include "upstream/state.h"
@@ -19,6 +23,7 @@
 enum {
     BUCKETS_FIRST = 8,
     IDLE_TIMER_SLACK_SHIFT = 4, /* idle connections may outlive their time by a sixteenth of it */
+    YIELD_LOOKS_MAX = 64,       /* pools that are asked for an idle connection to give up */
 };
 
 static void on_free(struct http_owner *owner, struct http_conn *conn);
@@ -31,21 +36,48 @@ static void park(struct target_pool *pool, struct http_conn *conn);
 static void unpark(struct target_pool *pool, struct http_conn *conn);
 static bool may_park(const struct target_pool *pool);
 static void close_idle(struct target_pool *pool, uint64_t since_ms);
-static struct target_pool *pool_find(const struct upstream_worker *w, const struct target *target);
+static bool yield_idle(const struct target_pool *pool);
+static void yield_idle_beyond(struct upstream_worker *w, uint64_t max);
+static struct target_pool *pool_find(const struct upstream_worker *w, const struct target *target,
+                                     struct slice prologue);
 static bool make_room(struct upstream_worker *w);
-static void pool_drop(struct target_pool *pool);
 
-static uint64_t bucket_of(const struct upstream_worker *w, const struct target *target)
+static uint64_t bucket_of(const struct upstream_worker *w, const struct target *target, struct slice prologue)
 {
-    return hash_mix((uintptr_t)target) & (w->bucket_count - 1);
+    uint64_t mark = prologue.len > 0 ? hash_bytes(prologue) : 0;
+    return hash_mix((uintptr_t)target ^ mark) & (w->bucket_count - 1);
 }
 
-struct target_pool *pool_get(struct upstream_worker *w, struct target *target)
+static bool is_marked(const struct target_pool *pool)
 {
-    struct target_pool *pool = pool_find(w, target);
-    if (pool)
-        return pool;
-    pool = make_room(w) ? mem_zalloc(sizeof *pool) : NULL;
+    return pool->prologue.len > 0;
+}
+
+/* As many as clients like: charged to the worker's memory, unlike those of targets. */
+static struct target_pool *pool_alloc(struct upstream_worker *w, struct slice prologue)
+{
+    if (prologue.len == 0)
+        return mem_zalloc(sizeof(struct target_pool));
+    struct target_pool *pool = memory_get(w->loop->memory, sizeof *pool + prologue.len);
+    if (!pool)
+        return NULL;
+    memset(pool, 0, sizeof *pool);
+    memcpy(pool + 1, prologue.at, prologue.len);
+    pool->prologue = slice_make((const char *)(pool + 1), prologue.len);
+    return pool;
+}
+
+static void pool_free(struct target_pool *pool)
+{
+    if (is_marked(pool))
+        memory_put(pool->owner->loop->memory, pool, sizeof *pool + pool->prologue.len);
+    else
+        mem_free(pool);
+}
+
+static struct target_pool *pool_new(struct upstream_worker *w, struct target *target, struct slice prologue)
+{
+    struct target_pool *pool = make_room(w) ? pool_alloc(w, prologue) : NULL;
     if (!pool)
         return NULL;
     pool->base = (struct http_owner){ .limits = &w->upstream->limits, .on_free = on_free, .on_closed = on_closed };
@@ -54,10 +86,41 @@ struct target_pool *pool_get(struct upstream_worker *w, struct target *target)
     list_init(&pool->parked_link);
     list_init(&pool->idle);
     list_init(&pool->shared);
-    struct target_pool **bucket = &w->buckets[bucket_of(w, target)];
+    struct target_pool **bucket = &w->buckets[bucket_of(w, target, prologue)];
     pool->next = *bucket;
     *bucket = pool;
     w->pool_count++;
+    return pool;
+}
+
+static struct target_pool *pool_get_plain(struct upstream_worker *w, struct target *target)
+{
+    struct target_pool *pool = pool_find(w, target, SLICE_EMPTY);
+    if (!pool)
+        pool = pool_new(w, target, SLICE_EMPTY);
+    if (!pool)
+        return NULL;
+    pool->plain = pool;
+    pool->refs++;
+    return pool;
+}
+
+struct target_pool *pool_get(struct upstream_worker *w, struct target *target, struct slice prologue)
+{
+    if (prologue.len == 0)
+        return pool_get_plain(w, target);
+    struct target_pool *pool = pool_find(w, target, prologue);
+    if (!pool) {
+        struct target_pool *plain = pool_get_plain(w, target);
+        pool = plain ? pool_new(w, target, prologue) : NULL;
+        if (!pool) {
+            if (plain)
+                pool_drop(plain);
+            return NULL;
+        }
+        pool->plain = plain;
+    }
+    pool->refs++;
     return pool;
 }
 
@@ -69,25 +132,36 @@ int pool_open(struct target_pool *pool, const struct opening *opening, struct st
     return r == -ERR_UPSTREAM_UNSENT ? connect_new(pool, opening, ret_stream) : r;
 }
 
+/* A pool may take its plain one with it, so the next is held before one goes. */
+static void close_left(struct target_pool *pool)
+{
+    if (pool)
+        pool->refs++;
+    for (struct target_pool *next; pool; pool = next) {
+        next = pool->next;
+        if (next)
+            next->refs++;
+        if (pool->left)
+            close_idle(pool, UINT64_MAX);
+        pool_drop(pool);
+    }
+}
+
 void pools_keep_only(struct upstream_worker *w, const struct target_set *set)
 {
     for (size_t i = 0; i < w->bucket_count; i++)
         for (struct target_pool *pool = w->buckets[i]; pool; pool = pool->next)
             pool->left = true;
     for (uint32_t i = 0; set && i < set->count; i++) {
-        struct target_pool *pool = pool_find(w, set->slots[i].target);
+        struct target_pool *pool = pool_find(w, set->slots[i].target, SLICE_EMPTY);
         if (pool)
             pool->left = false;
     }
-    for (size_t i = 0; i < w->bucket_count; i++) {
-        for (struct target_pool *pool = w->buckets[i], *next; pool; pool = next) {
-            pool->refs++;
-            if (pool->left)
-                close_idle(pool, UINT64_MAX);
-            next = pool->next;
-            pool_drop(pool);
-        }
-    }
+    for (size_t i = 0; i < w->bucket_count; i++)
+        for (struct target_pool *pool = w->buckets[i]; pool; pool = pool->next)
+            pool->left = pool->plain->left;
+    for (size_t i = 0; i < w->bucket_count; i++)
+        close_left(w->buckets[i]);
 }
 
 void pools_on_idle_timer(struct timer *timer)
@@ -182,11 +256,12 @@ static int connect_new(struct target_pool *pool, const struct opening *opening, 
     struct upstream_worker *w = pool->owner;
     struct upstream *upstream = w->upstream;
     const struct transport_layer *layer;
-    if (pool_layer(pool, &layer) < 0)
+    if (pool_layer(pool->plain, &layer) < 0)
         return -ERR_MEMORY;
-    if (!count_connection(pool))
+    if (!count_connection(pool) && !(is_marked(pool) && yield_idle(pool) && count_connection(pool)))
         return -ERR_UPSTREAM_FULL;
     struct dial dial = { .to = &pool->target->address,
+                         .prologue = pool->prologue,
                          .layer = layer,
                          .timeout_ms = (uint32_t)upstream->conf->timeouts.connect_timeout_ms };
     struct http_conn *conn;
@@ -224,7 +299,33 @@ static void on_free(struct http_owner *owner, struct http_conn *conn)
     uint32_t idle_max = atomic_load_explicit(&pool->owner->upstream->idle_max, memory_order_relaxed);
     while (pool->idle_count > 0 && pool->idle_count >= idle_max) /* more than one when a worker has joined */
         http_close(http_conn_of(pool->idle.prev));
+    if (is_marked(pool))
+        yield_idle_beyond(pool->owner, (uint64_t)idle_max * pool->owner->balancer.set->count);
     park(pool, conn);
+}
+
+/* An idle connection to the same target, of whoever has had one for longest, gives up its permit. */
+static bool yield_idle(const struct target_pool *pool)
+{
+    unsigned looks = 0;
+    LIST_FOR_EACH (at, &pool->owner->parked) {
+        struct target_pool *other = container_of(at, struct target_pool, parked_link);
+        if (other->target == pool->target) {
+            http_close(http_conn_of(other->idle.prev));
+            return true;
+        }
+        if (++looks == YIELD_LOOKS_MAX)
+            break;
+    }
+    return false;
+}
+
+static void yield_idle_beyond(struct upstream_worker *w, uint64_t max)
+{
+    while (!list_empty(&w->parked) && atomic_load_explicit(&w->cell->idle, memory_order_relaxed) >= max) {
+        struct target_pool *oldest = container_of(w->parked.next, struct target_pool, parked_link);
+        http_close(http_conn_of(oldest->idle.prev));
+    }
 }
 
 static void on_closed(struct http_owner *owner, struct http_conn *conn)
@@ -251,7 +352,7 @@ static bool may_park(const struct target_pool *pool)
         return false;
     if (atomic_load_explicit(&pool->target->health, memory_order_relaxed) != TARGET_UP)
         return false;
-    if (max == 0 || atomic_load_explicit(&upstream->keeps_permits, memory_order_relaxed))
+    if (max == 0 || (!is_marked(pool) && atomic_load_explicit(&upstream->keeps_permits, memory_order_relaxed)))
         return true;
     return atomic_load_explicit(&pool->target->connections, memory_order_relaxed) < max;
 }
@@ -290,12 +391,13 @@ static void close_idle(struct target_pool *pool, uint64_t since_ms)
     }
 }
 
-static struct target_pool *pool_find(const struct upstream_worker *w, const struct target *target)
+static struct target_pool *pool_find(const struct upstream_worker *w, const struct target *target,
+                                     struct slice prologue)
 {
     if (!w->buckets)
         return NULL;
-    struct target_pool *pool = w->buckets[bucket_of(w, target)];
-    while (pool && pool->target != target)
+    struct target_pool *pool = w->buckets[bucket_of(w, target, prologue)];
+    while (pool && (pool->target != target || !slice_eq(pool->prologue, prologue)))
         pool = pool->next;
     return pool;
 }
@@ -314,7 +416,7 @@ static bool make_room(struct upstream_worker *w)
     w->bucket_count = count;
     for (size_t i = 0; i < old_count; i++) {
         for (struct target_pool *pool = old[i], *next; pool; pool = next) {
-            struct target_pool **bucket = &buckets[bucket_of(w, pool->target)];
+            struct target_pool **bucket = &buckets[bucket_of(w, pool->target, pool->prologue)];
             next = pool->next;
             pool->next = *bucket;
             *bucket = pool;
@@ -324,19 +426,23 @@ static bool make_room(struct upstream_worker *w)
     return true;
 }
 
-/* A pool without connections stays for as long as its target is in the set. */
-static void pool_drop(struct target_pool *pool)
+/* A plain pool without connections stays for as long as its target is in the set. */
+void pool_drop(struct target_pool *pool)
 {
     ENSURE(pool->refs > 0);
-    if (--pool->refs > 0 || !pool->left)
+    if (--pool->refs > 0 || (!pool->left && !is_marked(pool)))
         return;
     struct upstream_worker *w = pool->owner;
-    struct target_pool **at = &w->buckets[bucket_of(w, pool->target)];
+    struct target_pool *plain = pool->plain;
+    struct target_pool **at = &w->buckets[bucket_of(w, pool->target, pool->prologue)];
     while (*at != pool)
         at = &(*at)->next;
     *at = pool->next;
     w->pool_count--;
     pool_layer_drop(pool);
     target_drop(pool->target);
-    mem_free(pool);
+    bool marked = is_marked(pool);
+    pool_free(pool);
+    if (marked)
+        pool_drop(plain);
 }

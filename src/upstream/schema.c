@@ -131,6 +131,12 @@ static const struct conf_field upstream_fields[] = {
       .default_text = "0",
       .doc = "Requests in progress on one target at once, over all workers. When all targets are at the limit, "
              "the answer is 503. 0 is no limit." },
+    { .name = "proxy_protocol",
+      .type = { .kind = CONF_ENUM, .words = proxy_protocol_words },
+      .offset = CONF_AT(upstream_conf, proxy_protocol),
+      .default_text = "off",
+      .doc = "Begin each connection with a PROXY header that tells the client's address. Connections then serve "
+             "requests of one client connection only." },
     { .name = "retry",
       .type = { .kind = CONF_STRUCT, .structure = &upstream_retry_schema },
       .offset = CONF_AT(upstream_conf, retry),

@@ -15,6 +15,7 @@
 #include "base/list.h"
 #include "http/conn.h"
 #include "loop/loop.h"
+#include "net/proxy_header.h"
 #include "upstream/upstream.h"
 
 /* Of one worker, written by it alone and read by any. */
@@ -87,17 +88,21 @@ struct upstream_worker {
     struct timer idle_timer;         /* armed while any is idle */
 };
 
+/* Of one target; or of one target and one prologue: its connections begin with it, so they are for nobody else. Such a
+ * pool goes with its last connection. */
 struct target_pool {
     struct http_owner base; /* of its connections */
     struct upstream_worker *owner;
-    struct target *target;    /* a reference */
-    struct tls_layer *tls;    /* made for the first connection; NULL: plain, or none was opened yet */
-    struct target_pool *next; /* in its bucket */
-    struct link parked_link;  /* in owner->parked */
-    struct link idle;         /* connections without a stream, the one used last first */
-    struct link shared;       /* connections with streams that can take more, the one that got room last first */
+    struct target *target;     /* a reference */
+    struct tls_layer *tls;     /* made for the first connection; NULL: plain, or none was opened yet */
+    struct target_pool *next;  /* in its bucket */
+    struct target_pool *plain; /* the target's pool without prologue: itself, or a reference */
+    struct slice prologue;     /* empty in a plain one; behind the struct */
+    struct link parked_link;   /* in owner->parked */
+    struct link idle;          /* connections without a stream, the one used last first */
+    struct link shared;        /* connections with streams that can take more, the one that got room last first */
     uint32_t idle_count;
-    uint32_t refs; /* one for each connection, and one for who walks over it */
+    uint32_t refs; /* one for each connection, for each pool with a prologue, and for who walks over it */
     bool left;     /* its target is not in the set any more */
 };
 
@@ -127,6 +132,11 @@ MUST_USE int pool_layer(struct target_pool *pool, const struct transport_layer *
 void pool_layer_drop(struct target_pool *pool);
 void upstream_secured_done(struct upstream *upstream);
 
+/* ---- prologue.c ---- */
+
+/* The bytes that a connection for this client has to begin with, at most PROXY_WRITE_MAX; none when it is 0. */
+size_t upstream_prologue(const struct upstream_conf *conf, const struct stream *down, char ret_bytes[PROXY_WRITE_MAX]);
+
 /* ---- pool.c ---- */
 
 struct opening {
@@ -134,10 +144,12 @@ struct opening {
     const struct stream_events *events;
     void *user;
     bool fresh;
+    struct slice prologue; /* what the connection has to have begun with; empty: nothing */
 };
 
-/* The target's pool, made when there is none yet. NULL without memory. */
-struct target_pool *pool_get(struct upstream_worker *w, struct target *target);
+/* The pool of the target and the prologue, made when there is none yet; with a reference. NULL without memory. */
+struct target_pool *pool_get(struct upstream_worker *w, struct target *target, struct slice prologue);
+void pool_drop(struct target_pool *pool);
 /* A stream on an idle connection, or on a new one: 0, -ERR_UPSTREAM_FULL (no permit for another connection),
  * -ERR_CONNECT_*, -ERR_SYSTEM, -ERR_MEMORY. */
 MUST_USE int pool_open(struct target_pool *pool, const struct opening *opening, struct stream **ret_stream);

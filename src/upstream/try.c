@@ -3,6 +3,7 @@
  * how it went.
  */
 #include "base/assert.h"
+#include "net/proxy_header.h"
 #include "upstream/state.h"
 
 static int pick_and_open(struct upstream_worker *w, uint64_t key, const struct tried *tried,
@@ -11,8 +12,10 @@ static bool is_connect_failure(enum err err);
 static void give_back(struct stream *stream, enum err err);
 
 int upstream_open(struct upstream *upstream, unsigned worker, uint64_t key, const struct tried *tried, bool fresh,
-                  struct arena *arena, const struct stream_events *events, void *user, struct upstream_try *ret_try)
+                  const struct stream *down, struct arena *arena, const struct stream_events *events, void *user,
+                  struct upstream_try *ret_try)
 {
+    char prologue[PROXY_WRITE_MAX];
     ENSURE(worker < upstream->workers);
     struct upstream_worker *w = upstream->attached[worker];
     ENSURE(w);
@@ -27,6 +30,7 @@ int upstream_open(struct upstream *upstream, unsigned worker, uint64_t key, cons
     if (w->balancer.set->count == 0)
         return -ERR_NAME_UNRESOLVED;
     struct opening opening = { .arena = arena, .events = events, .user = user, .fresh = fresh };
+    opening.prologue = slice_make(prologue, upstream_prologue(upstream->conf, down, prologue));
     int r = pick_and_open(w, key, tried, &opening, ret_try);
     if (ret_try->target)
         ret_try->local = upstream_worker_hold(w);
@@ -65,8 +69,10 @@ static int pick_and_open(struct upstream_worker *w, uint64_t key, const struct t
         int r = balancer_pick(&w->balancer, key, retry_same ? tried : &passed, retry_same, &target);
         if (r < 0)
             return retry_same ? r : -ERR_UPSTREAM_FULL;
-        struct target_pool *pool = pool_get(w, target);
+        struct target_pool *pool = pool_get(w, target, opening->prologue);
         r = pool ? pool_open(pool, opening, &ret_try->stream) : -ERR_MEMORY;
+        if (pool)
+            pool_drop(pool);
         if (r != -ERR_UPSTREAM_FULL) {
             ret_try->target = target;
             return r;

@@ -33,7 +33,7 @@ struct target_conf {
 struct upstream_timeouts {
     int64_t connect_timeout_ms, idle_timeout_ms;
     int64_t response_timeout_ms, body_idle_timeout_ms, send_idle_timeout_ms; /* 0: none */
-    bool response_set, body_idle_set; /* the file says so */
+    bool response_set, body_idle_set;                                        /* the file says so */
 };
 struct upstream_retry {
     int64_t attempts;      /* tries in all, the first included */
@@ -59,11 +59,13 @@ struct upstream_conf {
     int64_t max_requests_per_target;     /* 0: none */
     int64_t keep_alive_connections;      /* idle ones kept to each target, over all workers */
     int64_t max_requests_per_connection; /* 0: none */
+    int proxy_protocol;                  /* the version of the header; 0: none */
     struct upstream_retry retry;
     struct upstream_tls_conf *tls; /* NULL or not `on`: plain */
     struct upstream *built; /* by control, before the handlers that refer to it are loaded; not a field of the file */
 };
 extern const struct conf_struct upstream_schema; /* of upstream_conf */
+extern const struct conf_word proxy_protocol_words[];
 extern const struct conf_struct upstream_retry_schema;
 
 /* Control thread. `conf_owner` (may be NULL) is held, and keeps `conf` and its strings alive. Targets that are names
@@ -126,10 +128,10 @@ struct upstream_try {
  * -ERR_NAME_UNRESOLVED (no target has an address). After -ERR_CONNECT_*, -ERR_SYSTEM and -ERR_MEMORY try->target says
  * which was tried; then upstream_close is due, and it is harmless after the others. Targets tried before are taken
  * again only when there is no other. Stale idle connections are skipped silently. `fresh` forbids reuse of an idle
- * connection. */
+ * connection. `down` is the client's stream, for a PROXY header; NULL: it is our own request. */
 MUST_USE int upstream_open(struct upstream *upstream, unsigned worker, uint64_t key, const struct tried *tried,
-                           bool fresh, struct arena *arena, const struct stream_events *events, void *user,
-                           struct upstream_try *ret_try);
+                           bool fresh, const struct stream *down, struct arena *arena,
+                           const struct stream_events *events, void *user, struct upstream_try *ret_try);
 /* Releases the stream (resetting it when it has not ended), tells the balancer, drops the target. Harmless when done
  * twice. */
 void upstream_close(struct upstream_try *try_, enum err err);

@@ -260,6 +260,9 @@ static const struct stream_events call_events = {
     .on_written = call_on_written,
 };
 
+/* The client whose requests they are; NULL: our own. */
+static const struct stream *call_for;
+
 /* Opens, and sends a GET without a body. */
 static inline int call_open(struct call *call, struct upstream *upstream, unsigned worker, struct bench_loop *b,
                             bool fresh)
@@ -268,7 +271,7 @@ static inline int call_open(struct call *call, struct upstream *upstream, unsign
     call->arena = arena_new(&b->memory, ARENA_LIMIT_DEFAULT);
     if (!call->arena)
         return -ERR_MEMORY;
-    int r = upstream_open(upstream, worker, 0, NULL, fresh, call->arena, &call_events, call, &call->try);
+    int r = upstream_open(upstream, worker, 0, NULL, fresh, call_for, call->arena, &call_events, call, &call->try);
     if (r < 0)
         return r;
     struct message head = {
