@@ -1,6 +1,7 @@
 """Whose connection a balancer hands on: PROXY headers in and out, in any pieces, from those who may say so and from others."""
 import shutil
 import socket
+import ssl
 import struct
 import subprocess
 
@@ -8,6 +9,7 @@ import pytest
 
 from kit import ports
 from kit.gateway import wait_until
+from kit.wire import connect
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 V1 = "PROXY TCP4 192.0.2.1 198.51.100.7 4711 443\r\n"
@@ -209,3 +211,170 @@ def test_probes_that_only_connect_are_no_errors(gateway):
     gw.wait_for_metric(lambda n: n >= 2, "maitred_connections_accepted_total")
     gw.wait_for_metric(0, "maitred_connections")
     assert gw.metric("maitred_errors_total") == 0
+
+
+# ---- out ----
+
+
+def expecting_headers(origin):
+    """A service whose connections begin with a header; (addresses, TLVs) of each are in `headers`."""
+
+    def on_connect(wire):
+        first = wire.exactly(12)
+        if first.startswith(b"PROXY "):
+            while not first.endswith(b"\r\n"):
+                first += wire.exactly(1)
+        else:
+            first += wire.exactly(4)
+            first += wire.exactly(struct.unpack(">H", first[14:16])[0])
+        addresses, found, rest = read_header(first)
+        assert not rest
+        service.headers.append((addresses, found))
+        service._requests(wire)
+
+    service = origin(on_connect=on_connect)
+    service.headers = []
+    return service
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_a_service_is_told_the_clients_addresses_once_a_connection(gateway, origin, version):
+    service = expecting_headers(origin)
+    gw = gateway(to=service, upstream_settings={"proxy_protocol": version})
+    with gw.connect(source="127.0.0.7") as wire:
+        for _ in range(3):
+            assert wire.get("/").status == 200
+        client_port = wire.sock.getsockname()[1]
+    assert service.headers[0][0] == ("127.0.0.7", "127.0.0.1", client_port, gw.port)
+    assert len(service.headers) == 1 and len(service.requests) == 3
+
+
+def test_no_connection_serves_two_clients(gateway, origin):
+    service = expecting_headers(origin)
+    gw = gateway(to=service, upstream_settings={"proxy_protocol": "v2"}, workers=1)
+    clients = [gw.connect() for _ in range(4)]
+    for _ in range(3):
+        for wire in clients:
+            assert wire.get("/").status == 200
+    assert {h[0][2] for h in service.headers} == {w.sock.getsockname()[1] for w in clients}
+    assert len(service.headers) == 4
+    for wire in clients:
+        wire.close()
+
+
+def test_many_clients_leave_few_idle_connections(gateway, origin):
+    service = expecting_headers(origin)
+    gw = gateway(to=service, upstream_settings={"proxy_protocol": "v1", "keep_alive_connections": 4}, workers=1)
+    for _ in range(20):
+        assert gw.get("/").status == 200
+    gw.wait_for_metric(lambda n: n <= 4, "maitred_upstream_connections_idle")
+    assert len(service.headers) == 20
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_what_came_in_goes_on(gateway, origin, version):
+    service = expecting_headers(origin)
+    gw = listening(gateway, to=service, upstream_settings={"proxy_protocol": version})
+    with gw.connect() as wire:
+        wire.send(v2("2001:db8::1", "2001:db8::2", tlvs=tlv(5, b"id\0\xff") + tlv(2, b"www.example")), GET)
+        assert wire.response().status == 200
+    addresses, found = service.headers[0]
+    assert addresses == ("2001:db8::1", "2001:db8::2", 4711, 443)
+    if version == "v2":
+        assert found[5] == b"id\0\xff" and found[2] == b"www.example" and 3 in found and 0x20 not in found
+
+
+def test_a_client_on_a_unix_socket_has_no_address_to_tell(gateway, origin, folder):
+    service = expecting_headers(origin)
+    path = str(folder / "clients.sock")
+    gw = gateway(to=service, upstream_settings={"proxy_protocol": "v1"}, listeners=[{"address": f"unix:{path}", "mode": "0666"}])
+    with connect(path) as wire:
+        assert wire.get("/").status == 200
+    assert service.headers[0][0] is None
+    assert gw.line(status=200)
+
+
+# ---- TLS ----
+
+
+@pytest.fixture
+def certificate(folder):
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj",
+                    "/CN=gateway.test", "-addext", "subjectAltName=DNS:gateway.test", "-out", cert, "-keyout", key], check=True,
+                   capture_output=True)
+    key.chmod(0o644)
+    return {"cert": str(cert), "key": str(key)}
+
+
+@pytest.mark.parametrize("size", [1, 1000])
+def test_tls_begins_behind_the_header(gateway, origin, certificate, size):
+    service = expecting_headers(origin)
+    port = ports.free_port()
+    gateway(to=service, upstream_settings={"proxy_protocol": "v2"},
+            listeners=[{"address": f"127.0.0.1:{port}", "proxy_protocol": "127.0.0.1", "tls": {"certificates": [certificate], "alpn": ["http/1.1"]}}])
+    context = ssl.create_default_context(cafile=certificate["cert"])
+    context.set_alpn_protocols(["http/1.1"])
+    with connect(port) as wire:
+        wire.send_bytewise(V1, size)
+        with connect_tls(wire, context) as secured:
+            assert secured.get("/").status == 200
+            version, cipher = secured.sock.version(), secured.sock.cipher()[0]
+    request = service.requests[0]
+    assert request.get("X-Forwarded-For") == "192.0.2.1" and request.get("X-Forwarded-Proto") == "https"
+    addresses, found = service.headers[0]
+    assert addresses == ("192.0.2.1", "198.51.100.7", 4711, 443)
+    assert found[1] == b"http/1.1" and found[2] == b"gateway.test"
+    assert found[0x20][0] == 1 and tlv(0x21, version.encode()) in found[0x20] and tlv(0x23, cipher.encode()) in found[0x20]
+
+
+def connect_tls(wire, context):
+    return type(wire)(context.wrap_socket(wire.sock, server_hostname="gateway.test"))
+
+
+# ---- HAProxy on both sides ----
+
+
+@pytest.fixture
+def haproxy(folder):
+    started = []
+
+    def start(text):
+        path = folder / f"haproxy{len(started)}.cfg"
+        path.write_text("global\n  maxconn 100\ndefaults\n  mode http\n  timeout connect 5s\n  timeout client 10s\n  timeout server 10s\n" + text)
+        started.append(subprocess.Popen([shutil.which("haproxy"), "-db", "-f", path], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+
+    yield start
+    for process in started:
+        process.terminate()
+        process.wait(10)
+
+
+def is_listening(port):
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.skipif(not shutil.which("haproxy"), reason="needs haproxy")
+@pytest.mark.parametrize("sends,version", [("send-proxy", "v1"), ("send-proxy-v2", "v2"), ("send-proxy-v2 proxy-v2-options crc32c,unique-id", "v2")])
+def test_haproxy_is_understood_and_understands(gateway, origin, haproxy, sends, version):
+    """client -> HAProxy -> maitred -> HAProxy -> service: the last one still sees the client."""
+    service = origin()
+    front, back = ports.free_port(), ports.free_port()
+    port = ports.free_port()
+    haproxy(f"frontend back\n  bind 127.0.0.1:{back} accept-proxy\n  http-request set-header X-Seen %[src]:%[src_port]\n"
+            f"  default_backend app\nbackend app\n  server app {service.address}\n")
+    wait_until(lambda: is_listening(back), "the HAProxy behind")
+    gw = gateway(upstreams={"app": {"targets": [f"127.0.0.1:{back}"], "proxy_protocol": version}}, routes=[{"proxy": "app"}],
+                 listeners=[{"address": f"127.0.0.1:{port}", "proxy_protocol": "127.0.0.1"}])
+    haproxy(f"frontend front\n  bind 127.0.0.1:{front}\n  unique-id-format %[uuid]\n  default_backend gateway\n"
+            f"backend gateway\n  server gateway 127.0.0.1:{port} {sends}\n")
+    wait_until(lambda: is_listening(front), "the HAProxy in front")
+    for source in ("127.0.0.8", "127.0.0.9"):
+        with connect(front, source=source) as wire:
+            for _ in range(2):
+                assert wire.get("/").status == 200
+            own = f"{source}:{wire.sock.getsockname()[1]}"
+        assert service.requests[-1].get("X-Seen") == own
+        assert service.requests[-1].get("X-Forwarded-For") == source
+    assert gw.line(client="127.0.0.9")
