@@ -160,9 +160,17 @@ struct pipe *exchange_body(struct exchange *x)
     return x->body;
 }
 
+/* May another round bring more? Of a tunnel that closes only what waits in the source: `body` has an end of its own. */
+static bool more_may_come(const struct exchange *x)
+{
+    if (tunnel_closes(x))
+        return x->down->in.bytes > 0;
+    return x->down->in.end == PIPE_OPEN || x->stages[DIR_REQUEST];
+}
+
 void exchange_body_taken(struct exchange *x)
 {
-    if (x->down->in.end == PIPE_OPEN || x->stages[DIR_REQUEST] || tunnel_closes(x)) {
+    if (more_may_come(x)) {
         x->body_taken = true;
         x->events |= EVENT_REQUEST_BODY;
     }
