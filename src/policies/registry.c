@@ -4,9 +4,11 @@
 #include "policies/registry.h"
 
 #include "conf/conf.h"
+#include "policies/grpc_web/policy_grpc_web.h"
 #include "policies/headers/policy_headers.h"
 
 static const struct conf_variant variants[] = {
+    { "grpc_web", &grpc_web_schema, &policy_grpc_web },
     { "headers", &headers_schema, &policy_headers },
     CONF_END,
 };
