@@ -220,6 +220,9 @@ struct conf_options {
 /* NULL without memory. All strings and structs loaded stay valid until the last holder let go with conf_free, on any
  * thread; until it is loaded and resolved, one thread works on it. */
 struct conf *conf_new(const struct conf_options *options);
+/* A conf of its own with a copy of one branch, for an object that lives longer than the tree it stands in; to be loaded
+ * again, without a mistake as the branch has none. NULL without memory. */
+struct conf *conf_branch(const struct conf_node *node, const struct conf_node **ret_copy);
 struct conf *conf_hold(struct conf *conf); /* atomic; returns it */
 void conf_free(struct conf *conf);         /* drops one */
 struct arena *conf_arena(struct conf *conf);

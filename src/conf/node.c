@@ -61,6 +61,35 @@ struct conf_node *conf_node_copy(struct conf *conf, const struct conf_node *from
     return copy;
 }
 
+static bool keep_texts(struct conf *conf, struct conf_node *node)
+{
+    node->text.at = conf_keep(conf, node->text);
+    node->mark.file = node->mark.file ? conf_keep(conf, slice_from(node->mark.file)) : NULL;
+    if (node->text.at == NULL)
+        return false;
+    if (node->key != NULL) {
+        node->key = conf_node_copy(conf, node->key, NULL, 0);
+        if (node->key == NULL || !keep_texts(conf, node->key))
+            return false;
+    }
+    for (struct conf_node *member = node->first; member != NULL; member = member->next)
+        if (!keep_texts(conf, member))
+            return false;
+    return true;
+}
+
+struct conf *conf_branch(const struct conf_node *node, const struct conf_node **ret_copy)
+{
+    struct conf *conf = conf_new(NULL);
+    struct conf_node *copy = conf != NULL ? conf_node_copy(conf, node, NULL, 0) : NULL;
+    if (copy == NULL || !keep_texts(conf, copy)) {
+        conf_free(conf);
+        return NULL;
+    }
+    *ret_copy = copy;
+    return conf;
+}
+
 struct conf_mark conf_node_place(const struct conf_node *node)
 {
     if (node->key == NULL || node->kind == NODE_SCALAR)

@@ -52,13 +52,20 @@ static struct upstream_conf *upstream_at(const struct snapshot *s, size_t index,
     return (struct upstream_conf *)entry->value;
 }
 
-/* What is built anew when it or the limits on its answers have changed; else the one in force goes on. */
-static struct upstream *make_upstream(const struct snapshot *s, const char *name, const struct upstream_conf *conf,
+/* What is built anew when it or the limits on its answers have changed; else the one in force goes on.  It is loaded
+ * from a copy of its own branch: it may outlive many reloads, and would keep the whole of its first tree in memory. */
+static struct upstream *make_upstream(const struct snapshot *s, const char *name, const struct conf_node *node,
                                       const struct snapshot_context *context)
 {
-    struct upstream *upstream = upstream_new(name, conf, s->conf, context->cells);
+    const struct conf_node *branch;
+    struct conf *own = conf_branch(node, &branch);
+    struct upstream_conf *conf = own ? arena_zalloc(conf_arena(own), sizeof(*conf)) : NULL;
+    struct upstream *upstream = NULL;
+    if (conf && conf_load(own, branch, &upstream_schema, conf) == 0)
+        upstream = upstream_new(name, conf, own, context->cells);
     if (upstream)
         upstream_limit(upstream, &s->server.limits);
+    conf_free(own);
     return upstream;
 }
 
@@ -76,7 +83,7 @@ static int build_upstreams(struct snapshot *s, const struct conf_node *root, con
         struct upstream_conf *conf = upstream_at(s, i, &name, &node);
         uint64_t print = hash_mix(fingerprint_node(node) + limits) ^ hash_mix(hash_bytes(slice_from(name)));
         struct upstream *same = find_print(old, old_count, print);
-        struct upstream *upstream = same ? upstream_hold(same) : make_upstream(s, name, conf, context);
+        struct upstream *upstream = same ? upstream_hold(same) : make_upstream(s, name, node, context);
         if (!upstream) {
             conf_error(s->conf, node, "upstream `%s` could not be built", name);
             rc = -1;

@@ -8,6 +8,7 @@
 #include "base/hash.h"
 #include "exchange/plan.h"
 #include "observe/metrics.h"
+#include "upstream/upstream.h"
 
 #define HEAD      "listeners: [ '127.0.0.1:0' ]\n"
 #define UPSTREAMS "upstreams:\n  one: { targets: [ '10.0.0.1:1' ] }\n  two: { targets: [ '10.0.0.2:2' ] }\n"
@@ -125,6 +126,24 @@ static struct snapshot *with_one_changed(int changed, const struct snapshot *pre
     return snapshot_of(yaml, previous);
 }
 
+static void an_upstream_keeps_its_own_branch_alone(void **state)
+{
+    struct snapshot *first = snapshot_of(before, NULL);
+    const struct conf_entry *entry = conf_entry_at(&first->settings.upstreams, &upstream_type, 0);
+    const struct upstream_conf *in_tree = (const struct upstream_conf *)entry->value;
+    struct upstream *one = first->upstreams[0].object;
+    const struct upstream_conf *own = upstream_settings(one);
+    assert_ptr_not_equal(own, in_tree);
+    assert_ptr_not_equal(own->targets.items, in_tree->targets.items);
+    struct snapshot *second = snapshot_of(before, first);
+    assert_ptr_equal(second->upstreams[0].object, one);
+    snapshot_drop(first); /* with its tree */
+    const struct target_conf *target = own->targets.items;
+    assert_int_equal(own->targets.count, 1);
+    assert_int_equal(target->port, 1);
+    snapshot_drop(second);
+}
+
 static size_t count_trees(const struct snapshot *s)
 {
     const struct conf *trees[MANY];
@@ -208,6 +227,7 @@ int main(void)
         cmocka_unit_test(what_has_not_changed_is_the_same_object),
         cmocka_unit_test(what_is_taken_over_outlives_the_snapshot_it_was_made_in),
         cmocka_unit_test(reloads_that_change_a_route_each_do_not_pile_up_configurations),
+        cmocka_unit_test(an_upstream_keeps_its_own_branch_alone),
         cmocka_unit_test(a_route_has_its_own_limits_or_those_of_all),
         cmocka_unit_test(mistakes_of_all_parts_are_told_at_once),
         cmocka_unit_test(a_fingerprint_sees_values_names_order_and_quotes),
