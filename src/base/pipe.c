@@ -201,6 +201,32 @@ void pipe_consume(struct pipe *pipe, size_t len)
     }
 }
 
+static bool is_copied(const struct chunk *chunk, size_t len)
+{
+    return len < chunk_len(chunk) || len <= MOVE_COPY_MAX;
+}
+
+size_t pipe_next_piece(const struct pipe *from, size_t max, size_t *ret_copied)
+{
+    size_t len = from->first ? MIN((size_t)chunk_len(from->first), max) : 0;
+
+    *ret_copied = len > 0 && is_copied(from->first, len) ? len : 0;
+    return len;
+}
+
+int pipe_prepare(struct pipe *pipe, size_t len)
+{
+    ENSURE(pipe->end == PIPE_OPEN && pipe->kernel_bytes == 0);
+    ENSURE(len > 0 && len <= PIPE_PREPARE_MAX);
+    if (tail_room(pipe) >= len)
+        return 0;
+    struct chunk *chunk = chunk_new(pipe->memory);
+    if (chunk == NULL)
+        return -ERR_MEMORY;
+    push_chunk(pipe, chunk);
+    return 0;
+}
+
 size_t pipe_move(struct pipe *from, struct pipe *to, size_t max)
 {
     ENSURE(from != to && from->memory == to->memory);
@@ -209,7 +235,7 @@ size_t pipe_move(struct pipe *from, struct pipe *to, size_t max)
     while (from->first != NULL && moved < max) {
         struct chunk *chunk = from->first;
         uint32_t len = (uint32_t)MIN((size_t)chunk_len(chunk), max - moved);
-        if (len < chunk_len(chunk) || len <= MOVE_COPY_MAX) {
+        if (is_copied(chunk, len)) {
             if (append(to, chunk->data + chunk->begin, len))
                 break;
             pipe_consume(from, len);

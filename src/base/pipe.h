@@ -53,6 +53,7 @@ struct pipe {
 enum {
     PIPE_ROOM_DEFAULT = 65536,
     PIPE_READ_MIN = 1024, /* a chunk with less room at its end than this is not read into any more */
+    PIPE_PREPARE_MAX = 16000,
 };
 
 void pipe_init(struct pipe *pipe, struct memory *memory, uint32_t room_max);
@@ -80,6 +81,12 @@ void pipe_consume(struct pipe *pipe, size_t len);
 /* Moves up to max bytes of chunks from one pipe to the other, well-filled chunks by pointer; returns how many, fewer
  * when memory is out. Ignores room. Kernel bytes and ends stay. Both have the same memory. */
 size_t pipe_move(struct pipe *from, struct pipe *to, size_t max);
+/* For a consumer that has to say a length before it moves the bytes: how many, at most max, one pipe_move takes from
+ * the first chunk, and in *ret_copied how many of them it copies rather than moves by pointer. 0 for an empty pipe. */
+size_t pipe_next_piece(const struct pipe *from, size_t max, size_t *ret_copied);
+/* The next bytes to be appended, by copying, up to `len` of them, cannot fail: there is room for them in the last
+ * chunk, which may be a fresh one. They have to follow at once. At most PIPE_PREPARE_MAX. -ERR_MEMORY. */
+MUST_USE int pipe_prepare(struct pipe *pipe, size_t len);
 /* The body is complete. The pipe was open (ENSUREd). */
 void pipe_finish(struct pipe *pipe, struct fields *trailers);
 /* The body stops short. Nothing happens when the pipe has its end already. */

@@ -156,6 +156,8 @@ struct http_limits {
     uint32_t body_idle_ms;         /* the peer owes body bytes and sends none */
     uint32_t send_idle_ms;         /* we owe bytes and the peer takes none */
     uint32_t linger_ms;            /* after our end, waiting for theirs */
+    uint32_t streams_max;          /* HTTP/2: open at once on one connection; 0: its default */
+    uint32_t connection_bytes_max; /* HTTP/2: held of all its bodies, each way; 0: its default */
     bool underscores_ok;           /* keep fields with "_" in their name; else they are dropped */
     bool escaped_slashes_ok;       /* in paths: struct uri_rules, for whoever routes */
     bool empty_segments_ok;        /* the same */

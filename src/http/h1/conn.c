@@ -78,6 +78,26 @@ void conn_close(struct h1_conn *conn, bool hard)
         list_unlink(&conn->base.link);
 }
 
+static void on_vanished(struct task *task)
+{
+    conn_free(container_of(task, struct h1_conn, flush_task));
+}
+
+void conn_vanish(struct h1_conn *conn)
+{
+    struct loop *loop = conn_loop(conn);
+
+    ENSURE(conn->stream == NULL && conn->state != H1_CLOSED && !conn->is_client);
+    conn->state = H1_CLOSED;
+    timer_clear(loop, &conn->timer);
+    task_cancel(&conn->read_task);
+    task_cancel(&conn->flush_task);
+    task_init(&conn->flush_task, on_vanished);
+    loop_defer(loop, &conn->flush_task, PHASE_RECLAIM);
+    kept_drop(conn);
+    list_unlink(&conn->base.link);
+}
+
 struct h1_stream *conn_detach(struct h1_conn *conn)
 {
     struct h1_stream *s = conn->stream;

@@ -167,6 +167,8 @@ void conn_free(struct h1_conn *conn);
 /* At once; the memory goes in the reclaim phase. `hard`: with a reset, so that the peer cannot take what it got for the
  * whole. The stream must have been detached. */
 void conn_close(struct h1_conn *conn, bool hard);
+/* The transport has moved on to another codec: the memory goes in the reclaim phase, and nobody is told. */
+void conn_vanish(struct h1_conn *conn);
 /* The connection forgets its stream and the stream its connection. */
 struct h1_stream *conn_detach(struct h1_conn *conn);
 /* Common beginnings of a stream, zeroed by the caller. */

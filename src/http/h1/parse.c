@@ -256,6 +256,11 @@ static bool is_forbidden_trailer(struct slice name)
     return field_tells_the_way(name);
 }
 
+bool h1_may_trail(enum field_id id, struct slice name)
+{
+    return !(no_trailers >> id & 1) && (id != FIELD_OTHER || !is_forbidden_trailer(name));
+}
+
 int h1_parse_trailers(struct arena *arena, struct slice section, const struct h1_rules *rules,
                       struct fields *ret_fields)
 {
@@ -272,8 +277,7 @@ int h1_parse_trailers(struct arena *arena, struct slice section, const struct h1
             return err;
         if (++lines > rules->fields_max)
             return -ERR_HEAD_TOO_LARGE;
-        if ((no_trailers >> field.id & 1) || is_dropped(&field, rules) ||
-            (field.id == FIELD_OTHER && is_forbidden_trailer(field.name)))
+        if (is_dropped(&field, rules) || !h1_may_trail((enum field_id)field.id, field.name))
             continue;
         if (ret_fields->count == ret_fields->size) {
             err = fields_grow(ret_fields, arena);

@@ -17,6 +17,7 @@
 #include "base/memory.h"
 #include "base/sys.h"
 #include "http/h1/server.h"
+#include "http/h2/h2.h"
 #include "net/facts.h"
 
 enum { REQUESTS_A_TURN = 16 }; /* pipelined ones, before others get theirs; a power of two */
@@ -277,6 +278,21 @@ static void begin_request(struct h1_conn *conn, struct h1_stream *s, const struc
         conn_read_later(conn); /* behind the exchange's first run, which may allow splicing */
 }
 
+/* The beginning of HTTP/2's preface, which is made to be taken for a request (RFC 9113 3.4). */
+static bool is_preface(const struct h1_conn *conn, struct slice head)
+{
+    return conn->requests == 0 && slice_eq(head, SLICE("PRI * HTTP/2.0\r\n\r\n"));
+}
+
+/* The connection goes on as HTTP/2's; of this one nobody hears again. */
+static void hand_over(struct h1_conn *conn, struct slice bytes)
+{
+    if (h2_adopt(&conn->transport, bytes, &conn->peer, conn->server.host) == NULL)
+        conn_close(conn, false);
+    else
+        conn_vanish(conn);
+}
+
 static void take_request(struct h1_conn *conn, struct slice bytes, size_t head_len)
 {
     struct h1_stream *s = new_stream(conn);
@@ -313,7 +329,10 @@ static void read_request(struct h1_conn *conn)
 
     switch (conn_next_head(conn, &bytes, &len)) {
     case NEXT_HEAD:
-        take_request(conn, bytes, len);
+        if (is_preface(conn, slice_make(bytes.at, len)))
+            hand_over(conn, bytes);
+        else
+            take_request(conn, bytes, len);
         return;
     case NEXT_WAIT:
         if (conn->kept && conn->wait != WAIT_HEAD)

@@ -1,9 +1,9 @@
 /*
  * HTTP/2 (RFC 9113) on nghttp2, both roles, one codec behind http/stream.h and http/conn.h.
  *
- * nghttp2 frames, keeps HPACK and counts windows; what a message may look like is judged here, by the tables that HTTP/1
- * uses.  nghttp2 is entered from on_ready, the timer, the two tasks and stream ops that only queue; its callbacks set
- * bits, and events are raised once it has returned.
+ * nghttp2 frames, keeps HPACK and counts windows; what a message may look like is judged here, by the tables that
+ * HTTP/1 uses.  nghttp2 is entered from on_ready, the timer, the two tasks and stream ops that only queue; its
+ * callbacks set bits, and events are raised once it has returned.
  *
  * Owner: the connection frees itself (reclaim phase) after closing; one worker.
  */
