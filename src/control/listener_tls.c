@@ -266,6 +266,7 @@ int listener_tls_load(const struct listener_tls_conf *conf, bool keep_certificat
         .alpn = alpn_of(&conf->alpn, protocols),
         .session_lifetime_s = (uint32_t)(conf->session_ms / 1000),
         .no_tickets = !conf->tickets,
+        .keep_certificate = keep_certificate,
     };
     ask_of_clients(&settings, conf->client_certificates);
     int rc = tls_material_load(&settings, reporter, ret_material);
