@@ -214,7 +214,7 @@ int tls_context_new(struct tls_worker *worker, struct tls_material *material, st
     *c = (struct tls_context){ .magic = TLS_CONTEXT_MAGIC, .refs = 1, .worker = worker };
     c->material = tls_material_hold(material);
     c->sets = mem_zalloc(sets_of(material) * sizeof(*c->sets));
-    worker->contexts++;
+    atomic_fetch_add_explicit(&worker->counters.contexts, 1, memory_order_relaxed);
     int rc = c->sets ? build(c, 0, &c->sets[0]) : -ERR_MEMORY;
     if (rc < 0) {
         ERR_clear_error();
@@ -244,7 +244,7 @@ void tls_context_drop(struct tls_context *context)
         SSL_CTX_free(context->sets[i]);
     mem_free(context->sets);
     tls_material_drop(context->material);
-    context->worker->contexts--;
+    atomic_fetch_sub_explicit(&context->worker->counters.contexts, 1, memory_order_relaxed);
     context->magic = 0;
     mem_free(context);
 }

@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
 #include <openssl/bio.h>
 #include <openssl/err.h>
@@ -60,14 +60,14 @@ static int read_descriptor(int fd, struct tls_der *bytes, size_t max)
 
 static int file_size(int fd, size_t *ret_size)
 {
-    off_t end = lseek(fd, 0, SEEK_END);
+    struct stat about;
 
-    if (end < 0 || lseek(fd, 0, SEEK_SET) < 0) { /* a pipe: as large as allowed */
-        *ret_size = TLS_FILE_BYTES_MAX;
-        return 0;
-    }
-    *ret_size = (size_t)end;
-    return (size_t)end > TLS_FILE_BYTES_MAX ? EFBIG : 0;
+    if (fstat(fd, &about) < 0)
+        return errno;
+    if (S_ISDIR(about.st_mode))
+        return EISDIR;
+    *ret_size = S_ISREG(about.st_mode) ? (size_t)about.st_size : TLS_FILE_BYTES_MAX; /* a pipe: as much as is allowed */
+    return about.st_size > TLS_FILE_BYTES_MAX ? EFBIG : 0;
 }
 
 int tls_file_read(const char *path, const struct tls_reporter *reporter, struct tls_der *ret_bytes)

@@ -62,6 +62,8 @@ static void session_free(struct tls_session *s, struct memory *memory)
 {
     task_cancel(&s->held_task);
     memory_put(memory, s->left, s->left_size);
+    if (s->established) /* else the library would spoil the session for having no close_notify; RFC 5246, 7.2.1 */
+        SSL_set_shutdown(s->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
     SSL_free(s->ssl);
     tls_context_drop(s->context);
     tls_layer_drop(s->layer);

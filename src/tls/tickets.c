@@ -60,12 +60,17 @@ static void append_fresh(struct tls_ticket_ring *ring, uint64_t now_ms)
     OPENSSL_cleanse(&key, sizeof(key));
 }
 
+static uint64_t age_ms(const struct tls_ticket_key *key, uint64_t now_ms)
+{
+    return now_ms > key->made_ms ? now_ms - key->made_ms : 0;
+}
+
 /* Those of our own that are not too old. */
 static void append_ours(struct tls_ticket_ring *ring, uint64_t now_ms)
 {
     for (unsigned i = 0; i < table.ring.count; i++) {
         const struct tls_ticket_key *key = &table.ring.keys[i];
-        if (key->made_ms != 0 && now_ms - key->made_ms < table.rotate_ms + table.accept_ms)
+        if (key->made_ms != 0 && age_ms(key, now_ms) < table.rotate_ms + table.accept_ms)
             append(ring, key);
     }
 }
@@ -139,15 +144,15 @@ uint64_t tls_tickets_rotate(uint64_t now_ms)
     if (table.from_files)
         return ROTATE_CHECK_MAX_MS;
     ENSURE(table.ring.count > 0);
-    uint64_t age_ms = now_ms > newest->made_ms ? now_ms - newest->made_ms : 0;
-    if (newest->made_ms == 0 || age_ms >= table.rotate_ms) {
+    uint64_t age = age_ms(newest, now_ms);
+    if (newest->made_ms == 0 || age >= table.rotate_ms) {
         append_fresh(&ring, now_ms);
         append_ours(&ring, now_ms);
         publish(&ring);
         OPENSSL_cleanse(&ring, sizeof(ring));
-        age_ms = 0;
+        age = 0;
     }
-    return MIN(table.rotate_ms - age_ms, (uint64_t)ROTATE_CHECK_MAX_MS);
+    return MIN(table.rotate_ms - age, (uint64_t)ROTATE_CHECK_MAX_MS);
 }
 
 /* ---- on workers ---- */
@@ -198,5 +203,6 @@ int tls_tickets_callback(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_C
     if (!set_mac(mac, key) ||
         EVP_CipherInit_ex2(cipher, worker->ticket_cipher, key->cipher, iv, encrypt ? 1 : 0, NULL) != 1)
         return -1;
-    return !encrypt && at > 0 ? 2 : 1;
+    /* A ticket of TLS 1.3 is used once: else whoever looks on sees that it is the same client (RFC 8446, C.4). */
+    return !encrypt && (at > 0 || SSL_version(ssl) >= TLS1_3_VERSION) ? 2 : 1;
 }

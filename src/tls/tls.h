@@ -156,7 +156,7 @@ enum tls_reason {
 };
 const char *tls_reason_word(enum tls_reason reason);
 
-/* Written by one worker, read by anyone. */
+/* Written by one worker, read by anyone; `contexts` is changed by whoever makes or drops one. */
 struct tls_counters {
     /* [role][0: TLS 1.2, 1: TLS 1.3][resumed] */
     atomic_uint_least64_t handshakes[2][2][2];

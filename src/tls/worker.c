@@ -74,7 +74,7 @@ void tls_worker_free(struct tls_worker *worker)
 {
     if (!worker)
         return;
-    ENSURE(worker->contexts == 0);
+    ENSURE(atomic_load_explicit(&worker->counters.contexts, memory_order_relaxed) == 0);
     EVP_CIPHER_free(worker->ticket_cipher);
     BIO_meth_free(worker->wire);
     OSSL_LIB_CTX_free(worker->library);

@@ -56,7 +56,6 @@ struct tls_worker {
     EVP_CIPHER *ticket_cipher;
     struct tls_ticket_ring ring;
     unsigned ring_generation;
-    uint32_t contexts;
     struct tls_counters counters;
     unsigned char *out; /* TLS_OUT_BYTES; empty between calls */
     size_t out_len;

@@ -10,6 +10,8 @@
 
 #include <cmocka.h>
 
+enum { PATHS_MAX = 64 };
+
 static char folder[] = "/tmp/maitred-tls-XXXXXX";
 
 static void run(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -28,12 +30,16 @@ static void run(const char *format, ...)
 
 const char *certificate_path(const char *name, const char *ending)
 {
-    static char paths[16][256];
-    static unsigned next;
-    char *path = paths[next++ % 16];
+    static char paths[PATHS_MAX][256];
+    char path[256];
+    size_t i = 0;
 
-    (void)snprintf(path, sizeof(paths[0]), "%s/%s%s", folder, name, ending);
-    return path;
+    (void)snprintf(path, sizeof(path), "%s/%s%s", folder, name, ending);
+    while (i < PATHS_MAX && paths[i][0] && strcmp(paths[i], path) != 0)
+        i++;
+    assert_true(i < PATHS_MAX);
+    memcpy(paths[i], path, sizeof(path));
+    return paths[i];
 }
 
 void file_write(const char *path, const char *text)

@@ -8,8 +8,8 @@
 
 /* Makes the folder and the authorities "ca" and "other-ca"; returns 0, for a group's set-up. */
 int certificates_begin(void **state);
-int certificates_end(void **state);                                 /* removes it all */
-const char *certificate_path(const char *name, const char *ending); /* until the 16th call after it */
+int certificates_end(void **state); /* removes it all */
+const char *certificate_path(const char *name, const char *ending);
 
 /* `key`: "ec", "rsa" or "ed25519". `issuer`: "ca" when NULL. Valid for ten days, or over since yesterday. */
 void certificate_make(const char *name, const char *key, const char *sans, const char *issuer);

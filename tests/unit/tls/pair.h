@@ -46,6 +46,14 @@ struct tls_settings client_settings(void); /* trusts "ca" */
 /* Connects, and lets both shake hands until each has come to an end. */
 void pair_connect(struct pair *pair, struct tls_layer *server, struct tls_layer *client);
 void pair_close(struct pair *pair);
+/* The same where calls may fail: false when it did not come to a connection. Then close_tried. */
+bool try_connect(struct pair *pair, struct tls_layer *server, struct tls_layer *client);
+void close_tried(struct pair *pair);
+/* As receive, but gives up: -EAGAIN. */
+ssize_t try_receive(struct transport *t, void *buf, size_t len);
+/* A peer that speaks what it likes: its descriptor (blocking). The server's end is `t`. */
+int raw_connect(struct transport *t, struct tls_layer *server);
+int establish_alone(struct transport *t); /* until it is not 1 */
 /* Sends the text and reads it at the other end. */
 void pair_say(struct transport *from, struct transport *to, const char *text);
 /* Reads until something comes: bytes, 0 or an error. */
