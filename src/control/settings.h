@@ -19,7 +19,9 @@ struct limits_conf {
     int64_t body_buffer_bytes; /* held of one body, each way */
     int64_t drain_bytes;       /* of an unread request body, before the connection is closed instead */
     int64_t requests_per_connection;
-    int64_t splice_bytes; /* bodies with more than this left stay in the kernel; 0 never */
+    int64_t streams;                 /* at once on one HTTP/2 connection */
+    int64_t connection_buffer_bytes; /* held of all bodies of one, each way */
+    int64_t splice_bytes;            /* bodies with more than this left stay in the kernel; 0 never */
     bool underscores, escaped_slashes, empty_segments;
 };
 
@@ -41,7 +43,7 @@ struct listener_conf {
     int64_t backlog;
     int64_t unix_mode;
     struct listener_tls_conf *tls; /* NULL: plain */
-    struct proxy_conf *proxy; /* NULL: no PROXY header comes */
+    struct proxy_conf *proxy;      /* NULL: no PROXY header comes */
 };
 
 struct route_conf {

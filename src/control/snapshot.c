@@ -222,6 +222,8 @@ static void fill_server_settings(struct snapshot *s)
             .body_idle_ms = (uint32_t)t->body_idle_ms,
             .send_idle_ms = (uint32_t)t->send_idle_ms,
             .linger_ms = (uint32_t)t->linger_ms,
+            .streams_max = (uint32_t)l->streams,
+            .connection_bytes_max = (uint32_t)l->connection_buffer_bytes,
             .underscores_ok = l->underscores,
             .escaped_slashes_ok = l->escaped_slashes,
             .empty_segments_ok = l->empty_segments,

@@ -18,6 +18,7 @@
 #include "base/memory.h"
 #include "base/sys.h"
 #include "http/h1/h1.h"
+#include "http/h2/h2.h"
 #include "upstream/state.h"
 
 enum {
@@ -265,7 +266,8 @@ static int connect_new(struct target_pool *pool, const struct opening *opening, 
                          .layer = layer,
                          .timeout_ms = (uint32_t)upstream->conf->timeouts.connect_timeout_ms };
     struct http_conn *conn;
-    int r = h1_connect(w->loop, &dial, &pool->base, &conn);
+    int r = upstream->conf->protocol == UPSTREAM_H2 ? h2_connect(w->loop, &dial, &pool->base, &conn)
+                                                    : h1_connect(w->loop, &dial, &pool->base, &conn);
     if (r < 0) {
         atomic_fetch_sub_explicit(&pool->target->connections, 1, memory_order_relaxed);
         if (r != -ERR_MEMORY)

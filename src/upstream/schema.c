@@ -22,6 +22,14 @@ static const struct conf_word algorithm_words[] = {
         CONF_END,
 };
 
+static const struct conf_word protocol_words[] = {
+    { "http1", UPSTREAM_HTTP1, "HTTP/1.1, one request at a time on a connection." },
+    { "h2", UPSTREAM_H2,
+      "HTTP/2, many requests on one connection: over TLS where ALPN has to choose it, in cleartext with prior "
+      "knowledge." },
+    CONF_END,
+};
+
 /* The text stands for address, host and port together. */
 static const struct conf_field target_fields[] = {
     { .name = "address",
@@ -104,6 +112,12 @@ static const struct conf_field upstream_fields[] = {
       .offset = CONF_AT(upstream_conf, targets),
       .flags = CONF_REQUIRED,
       .doc = "The services to choose from: addresses or names, at least one." },
+    { .name = "protocol",
+      .type = { .kind = CONF_ENUM, .words = protocol_words },
+      .offset = CONF_AT(upstream_conf, protocol),
+      .default_text = "http1",
+      .doc = "What the targets speak. gRPC needs `h2`. Requests with `Upgrade` (WebSocket) go to an `h2` target as "
+             "extended CONNECT (RFC 8441), which the target has to allow." },
     { .name = "timeouts",
       .type = { .kind = CONF_STRUCT, .structure = &timeouts_schema },
       .offset = CONF_AT(upstream_conf, timeouts),

@@ -60,12 +60,14 @@ struct upstream_conf {
     int64_t keep_alive_connections;      /* idle ones kept to each target, over all workers */
     int64_t max_requests_per_connection; /* 0: none */
     int proxy_protocol;                  /* the version of the header; 0: none */
+    int protocol;                        /* enum upstream_protocol */
     struct upstream_retry retry;
     struct upstream_tls_conf *tls; /* NULL or not `on`: plain */
     struct upstream *built; /* by control, before the handlers that refer to it are loaded; not a field of the file */
 };
 extern const struct conf_struct upstream_schema; /* of upstream_conf */
 extern const struct conf_word proxy_protocol_words[];
+enum upstream_protocol { UPSTREAM_HTTP1, UPSTREAM_H2 };
 extern const struct conf_struct upstream_retry_schema;
 
 /* Control thread. `conf_owner` (may be NULL) is held, and keeps `conf` and its strings alive. Targets that are names

@@ -6,9 +6,10 @@
  *      an answer whose status the upstream's `retry.on` lists (answer.c)                       as it says
  *      anything after an accepted head, or with more body gone than the replay holds                  never
  *
- * A connection from the pool that the service had closed meanwhile says nothing about the service: it is replaced at
- * once, costs no try and no budget.  Real retries go to another target, after a back-off with full jitter, within
- * `retry.attempts` and the upstream's budget.
+ * A connection from the pool that the service had closed meanwhile says nothing about the service, and nor does a
+ * stream that it refuses (it has enough of them, or is about to go): they are replaced at once, cost no try and no
+ * budget.  Real retries go to another target, after a back-off with full jitter, within `retry.attempts` and the
+ * upstream's budget.
  */
 #include "base/assert.h"
 #include "base/memory.h"
@@ -210,7 +211,8 @@ void attempt_failed(struct proxying *p, enum err err)
     struct exchange *x = p->x;
     const struct upstream_conf *conf = upstream_settings(p->proxy->upstream);
     bool repeatable = may_repeat(p, err);
-    bool stale = p->try.stream && p->try.stream->reused && (is_broken_off(err) || err == ERR_UPSTREAM_UNSENT);
+    bool stale = err == ERR_UPSTREAM_REFUSED ||
+                 (p->try.stream && p->try.stream->reused && (is_broken_off(err) || err == ERR_UPSTREAM_UNSENT));
     if (!stale && p->try.target)
         tried_add(&p->tried, p->try.target);
     bool replaced = repeatable && stale && p->stale_tries < STALE_TRIES_MAX;
