@@ -15,6 +15,7 @@
 #include "base/memory.h"
 #include "base/sys.h"
 #include "http/h1/h1.h"
+#include "http/h2/h2.h"
 #include "net/facts.h"
 #include "net/proxy_header.h"
 
@@ -41,6 +42,7 @@ struct birth {
     uint16_t magic;
     uint8_t state;        /* enum birth_state */
     bool header_required; /* else it may begin without one */
+    bool shaking;         /* the layer has been asked to go on */
     bool draining;
     bool handed_over; /* the codec's connection ends in its place */
 };
@@ -173,10 +175,19 @@ static void answer_plain_http(struct birth *birth)
 
 /* ---- the ways on ---- */
 
-static void hand_over(struct birth *birth)
+/* As ALPN chose. Without it, or without a layer, a client may still begin with HTTP/2's preface: h1 hands it over. */
+static struct http_conn *adopt(struct birth *birth)
 {
     struct transport *t = &birth->transport;
-    struct http_conn *conn = h1_adopt(t, &birth->peer, birth->host);
+
+    if (t->facts && slice_eq(t->facts->alpn, SLICE("h2")))
+        return h2_adopt(t, SLICE_EMPTY, &birth->peer, birth->host);
+    return h1_adopt(t, &birth->peer, birth->host);
+}
+
+static void hand_over(struct birth *birth)
+{
+    struct http_conn *conn = adopt(birth);
 
     if (conn == NULL) {
         birth_fail(birth, ERR_MEMORY);
@@ -192,6 +203,7 @@ static void shake_hands(struct birth *birth)
 {
     int rc = transport_establish(&birth->transport);
 
+    birth->shaking = true;
     if (rc == 0)
         hand_over(birth);
     else if (rc == -ERR_PLAIN_HTTP)
@@ -317,12 +329,14 @@ static void on_ready(struct io *io)
     struct birth *birth = container_of(io, struct birth, transport.io);
 
     MAGIC_CHECK(birth, BIRTH_MAGIC);
-    if (birth->state == BIRTH_HANDSHAKE)
-        shake_hands(birth);
-    else if (birth->state == BIRTH_HEADER && (io->ready & IO_READABLE))
+    if (birth->state == BIRTH_HANDSHAKE) {
+        if (birth->shaking || (io->ready & IO_READABLE)) /* the client speaks first */
+            shake_hands(birth);
+    } else if (birth->state == BIRTH_HEADER && (io->ready & IO_READABLE)) {
         read_header(birth);
-    else if (birth->state == BIRTH_LINGERING && (io->ready & IO_READABLE))
+    } else if (birth->state == BIRTH_LINGERING && (io->ready & IO_READABLE)) {
         linger(birth);
+    }
 }
 
 /* ---- the beginning ---- */

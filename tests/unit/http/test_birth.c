@@ -16,8 +16,8 @@
 #include "net/facts.h"
 #include "net/proxy_header.h"
 
-#define GET    "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
-#define V1     "PROXY TCP4 192.0.2.1 198.51.100.7 4711 443\r\n"
+#define GET "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+#define V1  "PROXY TCP4 192.0.2.1 198.51.100.7 4711 443\r\n"
 
 enum { TURNS_MAX = 200 };
 
@@ -37,11 +37,14 @@ static void on_dropped(struct stream_host *host, enum err err)
 static struct {
     char heard[5];
     size_t len;
+    unsigned asked;
+    struct slice alpn;
     bool broken; /* its beginning fails */
 } fake;
 
 static int fake_establish(struct transport *t)
 {
+    fake.asked++;
     while (fake.len < sizeof(fake.heard)) {
         ssize_t got = transport_tcp.recv(t, fake.heard + fake.len, sizeof(fake.heard) - fake.len);
         if (got == -EAGAIN)
@@ -59,6 +62,7 @@ static int fake_establish(struct transport *t)
     if (t->facts == NULL)
         return -ERR_MEMORY;
     t->facts->secure = true;
+    t->facts->alpn = fake.alpn;
     return 0;
 }
 
@@ -73,6 +77,7 @@ static int fake_begin(const struct transport_layer *layer, struct transport *t)
     ops.splices = false;
     t->ops = &ops;
     fake.len = 0;
+    fake.asked = 0;
     return 0;
 }
 
@@ -90,6 +95,7 @@ static int set_up(void **state)
     drops = 0;
     dropped = ERR_NONE;
     fake.broken = false;
+    fake.alpn = SLICE_EMPTY;
     return rc;
 }
 
@@ -338,7 +344,9 @@ static void the_trusted_may_leave_the_header_out_where_none_is_required(void **s
 static void a_layer_shakes_hands_first(void **state)
 {
     serve_with_layer();
+    assert_int_equal(fake.asked, 0); /* before the client has spoken there is nothing to do */
     raw_send("HEL");
+    assert_int_equal(fake.asked, 1);
     assert_string_equal(version(), "birth");
     raw_send("LO");
     assert_string_equal(version(), "h1");
@@ -355,6 +363,42 @@ static void a_layer_begins_behind_the_header(void **state)
     assert_true(w.stream->secure);
     assert_peer("192.0.2.1:4711", "198.51.100.7:443");
     assert_served();
+}
+
+static void alpn_chooses_the_codec(void **state)
+{
+    fake.alpn = SLICE("http/1.1");
+    serve_with_layer();
+    raw_send("HELLO" GET);
+    assert_served();
+    raw_close();
+    settle();
+    assert_int_equal(w.told.ends, 1);
+
+    fake.alpn = SLICE("h2");
+    serve_with_layer();
+    raw_send("HELLO");
+    assert_string_equal(version(), "h2");
+    raw_send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    raw_send_bytes("\0\0\0\4\0\0\0\0\0", 9); /* SETTINGS, and theirs comes */
+    raw_read(9);
+    assert_int_equal(w.got[3], 4);
+    raw_close();
+    settle();
+    assert_int_equal(w.told.ends, 2);
+    assert_int_equal(drops, 0);
+}
+
+static void http_1_where_alpn_chose_http_2_is_not_served(void **state)
+{
+    fake.alpn = SLICE("h2");
+    serve_with_layer();
+    raw_send("HELLO" GET);
+    raw_expect_end();
+    raw_close();
+    settle();
+    assert_int_equal(w.told.requests, 0);
+    assert_int_equal(w.told.ends, 1);
 }
 
 static void plain_http_where_tls_is_spoken_is_told_so(void **state)
@@ -505,6 +549,8 @@ int main(void)
         TEST(the_trusted_may_leave_the_header_out_where_none_is_required),
         TEST(a_layer_shakes_hands_first),
         TEST(a_layer_begins_behind_the_header),
+        TEST(alpn_chooses_the_codec),
+        TEST(http_1_where_alpn_chose_http_2_is_not_served),
         TEST(plain_http_where_tls_is_spoken_is_told_so),
         TEST(lingering_has_its_time),
         TEST(a_failed_handshake_is_told),
