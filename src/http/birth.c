@@ -11,9 +11,11 @@
 #include "http/birth.h"
 
 #include <errno.h>
+#include <stdio.h>
 
 #include "base/memory.h"
 #include "base/sys.h"
+#include "http/date.h"
 #include "http/h1/h1.h"
 #include "http/h2/h2.h"
 #include "net/facts.h"
@@ -153,10 +155,14 @@ static void linger(struct birth *birth)
  * reset, which may overtake the answer when bytes of the request are unread. */
 static void answer_plain_http(struct birth *birth)
 {
-    static const char answer[] = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 61\r\n"
-                                 "Connection: close\r\n\r\n"
-                                 "A plain HTTP request was sent to a TLS port: use https://...\n";
-    struct iovec iov = { (char *)answer, sizeof(answer) - 1 };
+    static const char body[] = "A plain HTTP request was sent to a TLS port: use https://...\n";
+    struct slice date = http_date_now(birth->transport.loop);
+    char answer[512];
+    int len = snprintf(answer, sizeof(answer),
+                       "HTTP/1.1 400 Bad Request\r\nDate: %.*s\r\nContent-Type: text/plain\r\nContent-Length: %zu\r\n"
+                       "Connection: close\r\n\r\n%s",
+                       SLICE_ARG(date), sizeof(body) - 1, body);
+    struct iovec iov = { answer, (size_t)len };
     struct transport *t = &birth->transport;
     uint32_t linger_ms = birth->host->limits->linger_ms;
 

@@ -332,6 +332,37 @@ def connect_tls(wire, context):
     return type(wire)(context.wrap_socket(wire.sock, server_hostname="gateway.test"))
 
 
+def curl(*arguments):
+    done = subprocess.run(["curl", "-sS", "--max-time", "20", *arguments], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def test_curl_speaks_http_2_over_tls_behind_its_header(gateway, origin, certificate):
+    service = expecting_headers(origin)
+    port = ports.free_port()
+    gw = gateway(to=service, upstream_settings={"proxy_protocol": "v2"}, workers=1,
+                 listeners=[{"address": f"127.0.0.1:{port}", "proxy_protocol": "127.0.0.1", "tls": {"certificates": [certificate]}}])
+    url = f"https://gateway.test:{port}"
+    printed = curl("--haproxy-protocol", "--http2", "--cacert", certificate["cert"], "--connect-to", f"gateway.test:{port}:127.0.0.1:{port}",
+                   "-w", "%{http_version}\n", "-o", "/dev/null", "-o", "/dev/null", f"{url}/1", f"{url}/2")
+    assert printed.split() == ["2", "2"]
+    assert len(service.requests) == 2 and len(service.headers) == 1
+    addresses, found = service.headers[0]
+    assert addresses[:2] == ("127.0.0.1", "127.0.0.1") and addresses[3] == port and found[1] == b"h2"
+    assert len(gw.lines(2, status=200)) == 2
+
+
+def test_plain_http_on_a_tls_port_behind_a_header_is_told_so(gateway, certificate):
+    port = ports.free_port()
+    gw = gateway(listeners=[{"address": f"127.0.0.1:{port}", "proxy_protocol": "127.0.0.1", "tls": {"certificates": [certificate]}}])
+    with connect(port) as wire:
+        wire.send(V1, GET)
+        response = wire.response()
+        assert response.status == 400 and "https" in response.text
+        assert wire.is_closed()
+    gw.wait_for_metric(1, "maitred_errors_total", error="plain_http")
+
+
 # ---- HAProxy on both sides ----
 
 
@@ -378,3 +409,21 @@ def test_haproxy_is_understood_and_understands(gateway, origin, haproxy, sends, 
         assert service.requests[-1].get("X-Seen") == own
         assert service.requests[-1].get("X-Forwarded-For") == source
     assert gw.line(client="127.0.0.9")
+
+
+@pytest.mark.skipif(not shutil.which("haproxy"), reason="needs haproxy")
+def test_connections_of_http_2_to_a_service_are_one_clients_too(gateway, origin, haproxy):
+    service = origin()
+    back = ports.free_port()
+    haproxy(f"frontend back\n  bind 127.0.0.1:{back} accept-proxy proto h2\n  http-request set-header X-Seen %[src]:%[src_port]\n"
+            f"  default_backend app\nbackend app\n  server app {service.address}\n")
+    wait_until(lambda: is_listening(back), "the HAProxy behind")
+    gw = gateway(upstreams={"app": {"targets": [f"127.0.0.1:{back}"], "protocol": "h2", "proxy_protocol": "v2"}}, routes=[{"proxy": "app"}], workers=1)
+    clients = [gw.connect(source=f"127.0.0.{n}") for n in (7, 8, 9)]
+    for _ in range(3):
+        for wire in clients:
+            assert wire.get("/").status == 200
+            assert service.requests[-1].get("X-Seen") == "%s:%d" % wire.sock.getsockname()
+    assert gw.metric("maitred_upstream_connects_total") == 3
+    for wire in clients:
+        wire.close()
