@@ -15,7 +15,7 @@
 int upstream_load_material(const struct upstream_conf *conf, const struct tls_reporter *reporter,
                            struct tls_material **ret_material)
 {
-    static const char *const protocols[] = { "http/1.1" };
+    static const char *const protocols[] = { [UPSTREAM_HTTP1] = "http/1.1", [UPSTREAM_H2] = "h2" };
     const struct upstream_tls_conf *tls = conf->tls;
     const struct tls_files files = { .certificate = tls->cert, .key = tls->key };
     const struct tls_settings settings = {
@@ -23,7 +23,7 @@ int upstream_load_material(const struct upstream_conf *conf, const struct tls_re
         .certificates = tls->cert ? &files : NULL,
         .certificate_count = tls->cert != NULL,
         .version_min = (enum tls_version)tls->min_version,
-        .alpn = { protocols, ARRAY_LEN(protocols) },
+        .alpn = { &protocols[conf->protocol], 1 },
         .ca_file = tls->verify ? tls->ca : NULL,
         .insecure = !tls->verify,
     };

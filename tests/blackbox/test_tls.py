@@ -334,6 +334,24 @@ def test_a_service_is_verified_by_the_name_of_its_target(gateway, authority, tls
     assert service.handshakes[0]["name"] == "localhost" and service.handshakes[0]["alpn"] == "http/1.1"
 
 
+@pytest.mark.parametrize("protocol, version", [("http1", "1.1"), ("h2", "2")])
+def test_alpn_asks_a_service_for_the_configured_protocol(secure, gateway, authority, protocol, version):
+    service = secure()
+    gw = gateway(upstreams={"app": {"targets": [f"127.0.0.1:{service.tls_port}"], "protocol": protocol,
+                                    "tls": {"ca": str(authority.path), "server_name": "a.test"}}}, routes=[{"proxy": "app"}])
+    assert gw.get("/").status == 200
+    assert service.line(path="/")["version"] == version
+    assert gw.stop() == 0  # before the service is looked over: it keeps a connection to it
+
+
+def test_a_service_that_does_not_speak_the_protocol_is_a_failed_handshake(gateway, authority, tls_origin):
+    service = tls_origin(authority.issue("a.test"))
+    gw = gateway(upstreams={"app": {"targets": [service.address], "protocol": "h2", "retry": {"attempts": 1},
+                                    "tls": {"ca": str(authority.path), "server_name": "a.test"}}}, routes=[{"proxy": "app"}]).allow("handshake failed")
+    assert gw.get("/").status == 502
+    assert not service.requests
+
+
 def test_an_address_is_verified_as_an_address(gateway, authority, tls_origin):
     service = tls_origin(authority.issue("any", ["IP:127.0.0.1"]))
     gw = behind(gateway, service.address, ca=str(authority.path))
