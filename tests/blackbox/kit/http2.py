@@ -93,6 +93,7 @@ class H2Stream:
     # ---- sending ----
 
     def send_head(self, fields, end=False):
+        fields = [(n.encode("latin-1"), v.encode("latin-1")) for n, v in fields]
         self.wire._do(lambda c: c.send_headers(self.id, fields, end_stream=end))
 
     def send(self, data, end=False, timeout=TIMEOUT):
@@ -121,7 +122,7 @@ class H2Stream:
 
     def end(self, trailers=None):
         if trailers:
-            self.wire._do(lambda c: c.send_headers(self.id, trailers, end_stream=True))
+            self.send_head(trailers, end=True)
         else:
             self.wire._do(lambda c: c.end_stream(self.id))
 
