@@ -93,6 +93,12 @@ static struct slice target_authority(const struct target *target)
     return slice_cut(&name, ' ');
 }
 
+/* What this service's version cannot be sent is not sent again; all else is a connection that has gone. */
+static enum err unsent_because(enum err err)
+{
+    return err == ERR_MEMORY || err == ERR_UPGRADE_REFUSED ? err : ERR_UPSTREAM_UNSENT;
+}
+
 static void attempt_send(struct proxying *p)
 {
     struct exchange *x = p->x;
@@ -103,7 +109,7 @@ static void attempt_send(struct proxying *p)
     up->quiet_ok = call_may_be_quiet(p);
     int rc = stream_send_head(up, &p->head, end);
     if (rc < 0) {
-        attempt_failed(p, rc == -ERR_MEMORY ? ERR_MEMORY : ERR_UPSTREAM_UNSENT);
+        attempt_failed(p, unsent_because((enum err) - rc));
         return;
     }
     x->down->splice_in_ok = up->splices && !p->replayable && exchange_body_passes(x, DIR_REQUEST);

@@ -15,6 +15,7 @@
 #include "base/memory.h"
 #include "http/h2/conn.h"
 #include "http/h2/write.h"
+#include "http/websocket.h"
 #include "net/facts.h"
 
 static void client_on_ready(struct io *io);
@@ -414,6 +415,12 @@ static int choose_framing(struct h2_stream *s, const struct message *head, bool 
     return 0;
 }
 
+/* RFC 6455 4.2.1: a client of HTTP/1 wants the answer to its key. Without one there can be none. */
+static bool can_be_answered(const struct message *head)
+{
+    return head->version >= HTTP_2 || !websocket_is(head->upgrade) || websocket_key_of(head).at != NULL;
+}
+
 static int client_send_head(struct stream *stream, const struct message *head, bool end)
 {
     struct h2_stream *s = h2_stream_of(stream);
@@ -427,6 +434,8 @@ static int client_send_head(struct stream *stream, const struct message *head, b
     if (err)
         return err;
     if (s->asked_upgrade) {
+        if (!can_be_answered(head))
+            return -ERR_UPGRADE_REFUSED;
         s->asked = arena_copy(stream->arena, head->upgrade);
         if (s->asked.at == NULL)
             return -ERR_MEMORY;

@@ -133,3 +133,54 @@ class Client:
 
     def is_open(self):
         return self.socket.open
+
+
+# ---- by hand, where no library speaks it: over a stream of HTTP/2 ----
+
+TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
+
+
+def frame(opcode, payload=b"", masked=False):
+    """A whole message. The mask is 0, which hides nothing and is a mask all the same."""
+    size = len(payload)
+    length, more = (size, b"") if size < 126 else (126, size.to_bytes(2, "big")) if size < 65536 else (127, size.to_bytes(8, "big"))
+    return bytes((0x80 | opcode, (0x80 if masked else 0) | length)) + more + (bytes(4) if masked else b"") + payload
+
+
+def close_frame(code, reason=b"", masked=False):
+    return frame(CLOSE, code.to_bytes(2, "big") + reason, masked)
+
+
+class Frames:
+    """Reads frames from `some()`, which gives bytes, or b"" at the end."""
+
+    def __init__(self, some):
+        self.some, self.buffer = some, b""
+
+    def _exactly(self, size):
+        while len(self.buffer) < size:
+            more = self.some()
+            if not more:
+                raise EOFError(self.buffer)
+            self.buffer += more
+        taken, self.buffer = self.buffer[:size], self.buffer[size:]
+        return taken
+
+    def next(self):
+        """(opcode, payload, was it masked)"""
+        first, second = self._exactly(2)
+        size = second & 0x7f
+        if size > 125:
+            size = int.from_bytes(self._exactly(2 if size == 126 else 8), "big")
+        mask = self._exactly(4) if second & 0x80 else None
+        payload = self._exactly(size)
+        if mask:
+            payload = bytes(b ^ mask[i % 4] for i, b in enumerate(payload))
+        return first & 0x0f, payload, mask is not None
+
+    def next_close(self):
+        """(code, reason), whatever comes before it."""
+        while True:
+            opcode, payload, _ = self.next()
+            if opcode == CLOSE:
+                return int.from_bytes(payload[:2], "big"), payload[2:].decode()
