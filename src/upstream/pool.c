@@ -354,7 +354,7 @@ static bool may_park(const struct target_pool *pool)
         return false;
     if (atomic_load_explicit(&pool->target->health, memory_order_relaxed) != TARGET_UP)
         return false;
-    if (max == 0 || (!is_marked(pool) && atomic_load_explicit(&upstream->keeps_permits, memory_order_relaxed)))
+    if (max == 0 || atomic_load_explicit(&upstream->keeps_permits, memory_order_relaxed))
         return true;
     return atomic_load_explicit(&pool->target->connections, memory_order_relaxed) < max;
 }

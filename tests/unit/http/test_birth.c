@@ -281,6 +281,29 @@ static void half_a_header_and_the_end_is_not_served(void **state)
     assert_dropped(ERR_BAD_PROXY_HEADER);
 }
 
+static void serve_header_and_end(void)
+{
+    w.host.proxy = &rules;
+    assert_non_null(serve_or_not("127.0.0.1"));
+    assert_int_equal(send(w.raw, V1, sizeof(V1) - 1, 0), sizeof(V1) - 1);
+    assert_int_equal(shutdown(w.raw, SHUT_WR), 0); /* one event tells of both */
+    settle();
+}
+
+static void a_client_that_goes_behind_its_header_is_noticed(void **state)
+{
+    serve_header_and_end();
+    assert_int_equal(w.told.ends, 1);
+    assert_int_equal(drops, 0);
+}
+
+static void a_client_that_goes_before_the_handshake_is_noticed(void **state)
+{
+    w.host.layer = &fake_layer;
+    serve_header_and_end();
+    assert_dropped(ERR_HANDSHAKE_FAILED);
+}
+
 static void a_header_that_dribbles_is_given_up(void **state)
 {
     serve_with_proxy();
@@ -542,6 +565,8 @@ int main(void)
         TEST(a_request_without_the_header_is_not_served),
         TEST(a_malformed_header_is_not_served),
         TEST(half_a_header_and_the_end_is_not_served),
+        TEST(a_client_that_goes_behind_its_header_is_noticed),
+        TEST(a_client_that_goes_before_the_handshake_is_noticed),
         TEST(a_header_that_dribbles_is_given_up),
         TEST(a_probe_that_says_nothing_is_no_failure),
         TEST(who_is_not_trusted_is_refused_where_a_header_is_required),

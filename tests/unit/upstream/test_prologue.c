@@ -195,6 +195,22 @@ static void a_target_that_leaves_takes_all_pools_with_it(void **state)
     service_stop(&b);
 }
 
+static void a_target_that_stays_keeps_its_clients_connections(void **state)
+{
+    struct service b;
+    service_start(&b, &bench.loop, 'b');
+    begin();
+    assert_int_equal(call_of(1), 'a');
+    upstream_set_targets(upstream, set_of_services("test", (struct service *[]){ &a, &b }, 2));
+    upstream_worker_update(upstream, 0, upstream_targets(upstream));
+    assert_int_equal(stats().idle, 1);
+    for (int i = 0; i < 2; i++)
+        (void)call_of(1);
+    assert_int_equal(a.accepted, 1);
+    end();
+    service_stop(&b);
+}
+
 static void a_detach_waits_for_what_is_busy(void **state)
 {
     struct call busy;
@@ -301,6 +317,7 @@ int main(void)
         TEST(a_client_that_is_gone_leaves_nothing_behind_its_idle_time),
         TEST(idle_connections_of_others_give_up_their_permits),
         TEST(a_target_that_leaves_takes_all_pools_with_it),
+        TEST(a_target_that_stays_keeps_its_clients_connections),
         TEST(a_detach_waits_for_what_is_busy),
         TEST(version_2_tells_what_is_known_of_the_connection),
         TEST(whichever_call_fails_nothing_is_left_behind),
