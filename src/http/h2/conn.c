@@ -154,7 +154,7 @@ static void on_less_streams(struct h2_conn *conn)
     }
     if (conn->draining)
         h2_flush_later(conn); /* it may have been the last */
-    if (conn->is_client && conn->state <= H2_OPEN)
+    if (conn->is_client && conn->state != H2_CLOSED)
         conn->client.owner->on_free(conn->client.owner, &conn->base);
 }
 
