@@ -27,6 +27,7 @@
 #include "net/address.h"
 #include "observe/access_log.h"
 #include "observe/log.h"
+#include "tls/tls.h"
 
 enum {
     DRAINED_LOOK_MS = 10,
@@ -190,6 +191,9 @@ static int start(struct running *r, const struct running_options *options)
         log_error("start", "cannot watch signals");
         return EXIT_FAULT;
     }
+    if (geteuid() == 0)
+        tls_keep_files(); /* what is read now may not be readable for `user` */
+    upgrade_take_kept();
     if (gateway_load(gateway, upgrade_inherited()) < 0)
         return EXIT_CONFIG;
     const struct settings *settings = &gateway->current->settings;
@@ -242,6 +246,7 @@ int running_main(const struct running_options *options)
         sockets_unlink(&r->gateway.sockets);
     signals_done(&r->signals);
     gateway_done(&r->gateway);
+    tls_kept_forget();
     log_stop();
     mem_free(r);
     return rc;

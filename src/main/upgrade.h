@@ -1,7 +1,8 @@
 /*
  * Upgrading the binary in place (USR2).
  *
- *      old: starts the new binary with the same arguments, the listening sockets and one end of a pipe
+ *      old: starts the new binary with the same arguments, the listening sockets, one end of a pipe, and memory with
+ *           the TLS keys that it may not be able to read itself
  *      new: loads, serves, writes one byte into the pipe
  *      old: on the byte, drains (its sockets live on in the new one); at the pipe's end without one, says so and goes
  * on
@@ -32,4 +33,5 @@ void upgrade_done(struct upgrade *upgrade);
 
 /* In the new process: the sockets handed over, or NULL; and telling the old one that we serve. */
 const char *upgrade_inherited(void);
+void upgrade_take_kept(void); /* before anything is loaded: files that only root may read, ticket keys */
 void upgrade_tell_ready(void);

@@ -82,6 +82,9 @@ struct tls_material {
 void tls_report(const struct tls_reporter *reporter, bool warning, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* The whole file, at most TLS_FILE_BYTES_MAX; reports. The caller wipes and frees it with tls_der_free. */
+/* keep.c: for tls_file_read, which remembers what it reads. */
+void tls_keep_file(const char *path, const struct tls_der *bytes);
+bool tls_kept_file(const char *path, struct tls_der *ret_bytes);
 MUST_USE int tls_file_read(const char *path, const struct tls_reporter *reporter, struct tls_der *ret_bytes);
 void tls_der_free(struct tls_der *der); /* wiped first */
 /* Reads `files` into the certificate, checks that they fit each other, reports. */

@@ -84,10 +84,16 @@ int tls_file_read(const char *path, const struct tls_reporter *reporter, struct 
     if (fd >= 0)
         sys->close(fd);
     if (!error && bytes.len > 0) {
+        tls_keep_file(path, &bytes);
         *ret_bytes = bytes;
         return 0;
     }
     tls_der_free(&bytes);
+    if (error == EACCES && tls_kept_file(path, ret_bytes)) {
+        tls_report(reporter, true, "%s: cannot be read: %s; it is taken as it was when it could be", path,
+                   strerror(error));
+        return 0;
+    }
     if (error == ENOENT)
         tls_report(reporter, false, "%s: there is no such file", path);
     else if (error == EFBIG)

@@ -7,7 +7,7 @@
  *                       the table under the lock when it differs: a few times a day
  *
  * Tickets are AES-256-CBC with HMAC-SHA-256 (RFC 5077, 4), encrypt-then-MAC as the library does it.  Keys of our own
- * never leave the process; their loss costs clients a full handshake.
+ * leave the process only for the one that an upgrade starts (keep.c); their loss costs clients a full handshake.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -82,6 +82,17 @@ void tls_tickets_start(void)
     append_fresh(&ring, clock_ms());
     publish(&ring);
     OPENSSL_cleanse(&ring, sizeof(ring));
+}
+
+void tls_tickets_ours(struct tls_ticket_ring *ret_ring)
+{
+    *ret_ring = (struct tls_ticket_ring){ 0 };
+    append_ours(ret_ring, clock_ms());
+}
+
+void tls_tickets_take(const struct tls_ticket_ring *ring)
+{
+    publish(ring);
 }
 
 static int append_file(struct tls_ticket_ring *ring, const char *path, const struct tls_reporter *reporter)

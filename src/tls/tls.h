@@ -127,6 +127,19 @@ MUST_USE int tls_tickets_use(const struct tls_ticket_settings *settings, const s
 /* Makes a new key when it is time; returns in how many milliseconds to call it again. Control thread. */
 uint64_t tls_tickets_rotate(uint64_t now_ms);
 
+/* ---- what outlives a change of user, and of the binary (keep.c); control thread ---- */
+
+/* From now on what is read is remembered, and a file that may not be read any more (EACCES) is taken as it was, which
+ * is reported as a warning: for a process that gives up the rights it began with. */
+void tls_keep_files(void);
+/* What is remembered, and ticket keys of our own, for the next process: secret. To be given back by tls_kept_free. */
+void tls_kept_export(unsigned char **ret_bytes, size_t *ret_len);
+void tls_kept_free(unsigned char *bytes, size_t len); /* wipes */
+/* In the next process, before anything is loaded: as if it had read those files; it remembers from then on.
+ * -ERR_SYSTEM: it makes no sense, and nothing was taken. */
+MUST_USE int tls_kept_import(unsigned char *bytes, size_t len);
+void tls_kept_forget(void); /* wipes all */
+
 /* ---- what went on, for metrics ---- */
 
 /*   name                   word */

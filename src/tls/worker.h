@@ -46,6 +46,9 @@ void tls_tickets_start(void);
 /* Copies the keys when they have changed since `*generation`. */
 void tls_tickets_refresh(struct tls_ticket_ring *ring, unsigned *generation);
 int tls_tickets_callback(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac,
+/* Keys of our own: those that there are, and others in their place. */
+void tls_tickets_ours(struct tls_ticket_ring *ret_ring);
+void tls_tickets_take(const struct tls_ticket_ring *ring);
                          int encrypt);
 
 /* ---- worker.c ---- */

@@ -225,19 +225,45 @@ def test_a_listener_changes_between_plain_and_tls_with_a_reload(secure, authorit
     assert get(gw, authority.context()).status == 200
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_a_key_that_only_root_can_read_lasts_over_reloads(secure, authority, folder):
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+
+
+@needs_root
+def test_a_key_that_only_root_can_read_lasts_over_reloads(secure, authority):
     served, newer = authority.issue("a.test"), authority.issue("a.test", file="newer")
     served.key.chmod(0o600)
-    gw = secure(served, user="nobody").allow("a.test", "stay")
+    gw = secure(served, user="nobody").allow(str(served.key), "stay")
     checked = run("check", gw.config_path)
     assert checked.returncode == 0 and f"user `nobody` cannot read {served.key}" in checked.stderr
     gw.reload({**gw.config, "routes": [{"respond": 204}]})
     assert get(gw, authority.context()).status == 204
-    gw.errors.wait(lambda e: e[0] == "error" and "ermission denied" in e[2], "that it may not be read")
+    gw.errors.wait(lambda e: e[0] == "warning" and "ermission denied; it is taken as it was" in e[2], "that it may not be read")
     newer.cert.rename(served.cert)
-    gw.errors.wait(lambda e: e[0] == "error" and "stay" in e[2], "that it stays", count=2)
+    gw.errors.wait(lambda e: e[0] == "error" and "stay" in e[2], "that what is in force stays")
     assert get(gw, authority.context()).serial == served.serial
+
+
+@needs_root
+def test_a_key_that_only_root_can_read_is_handed_to_the_next_process(secure, authority):
+    served = authority.issue("a.test")
+    served.key.chmod(0o600)
+    gw = secure(served, user="nobody").allow(str(served.key), "^")
+    for _ in range(2):  # the second one from a process that never was root
+        gw.upgrade()
+        gw.wait_for_old()
+        assert get(gw, authority.context()).serial == served.serial
+    environment = open(f"/proc/{gw.pid}/environ", "rb").read()
+    for line in served.key.read_bytes().splitlines():
+        assert line not in environment
+
+
+def test_sessions_are_resumed_by_the_process_that_an_upgrade_starts(secure, authority):
+    gw = secure()
+    context = authority.context(version=TLS_1_3)
+    first = get(gw, context)
+    gw.upgrade()
+    gw.wait_for_old()
+    assert get(gw, context, session=first.session).reused
 
 
 # ---- certificates of clients ----
