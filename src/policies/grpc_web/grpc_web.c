@@ -129,6 +129,12 @@ static enum verdict on_response(struct exchange *x, void *state, const void *dat
 
 /* ---- the request's body ---- */
 
+/* All of it has been taken. One that was cut never is: that is for the spine to pass on. */
+static bool is_whole(const struct pipe *in)
+{
+    return in->end == PIPE_ENDED && in->bytes == 0;
+}
+
 static enum verdict decode_request(struct exchange *x, void *state, const void *data, struct pipe *in, struct pipe *out)
 {
     struct translation *t = state;
@@ -144,7 +150,7 @@ static enum verdict decode_request(struct exchange *x, void *state, const void *
             return fail(x, rc);
         pipe_consume(in, iov.iov_len - bytes.len);
     }
-    if (!pipe_drained(in))
+    if (!is_whole(in))
         return NEXT;
     if (!base64_complete(&t->decoder))
         return fail(x, -ERR_BAD_BODY);
@@ -215,7 +221,7 @@ static enum verdict frame_response(struct exchange *x, void *state, const void *
         rc = encode_body(in, out);
     else
         pipe_move(in, out, pipe_room(out));
-    if (rc == 0 && pipe_drained(in))
+    if (rc == 0 && is_whole(in))
         rc = send_trailers(t, in, out);
     if (rc < 0)
         return fail(x, rc);

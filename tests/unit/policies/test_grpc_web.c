@@ -312,6 +312,23 @@ static void a_service_that_sent_no_status_is_told_of(void **state)
     tear_down(&b);
 }
 
+static void a_body_that_was_cut_gets_no_trailers(void **state)
+{
+    static const char *const types[] = { "application/grpc-web", "application/grpc-web-text" };
+    for (size_t i = 0; i < ARRAY_LEN(types); i++) {
+        struct bench b;
+        set_up(&b, types[i], NULL);
+        head(&b, DIR_REQUEST);
+        answer(&b, "application/grpc");
+        head(&b, DIR_RESPONSE);
+        came(&b, "abc", 3);
+        pipe_cut(&b.in, ERR_UPSTREAM_CUT);
+        flow(&b, DIR_RESPONSE);
+        assert_true(b.out.end == PIPE_OPEN && b.len == (i == 0 ? 3 : 4));
+        tear_down(&b);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -324,6 +341,7 @@ int main(void)
         cmocka_unit_test(each_piece_of_a_text_body_is_encoded_at_once_and_padded),
         cmocka_unit_test(an_answer_of_trailers_alone_stays_one),
         cmocka_unit_test(a_service_that_sent_no_status_is_told_of),
+        cmocka_unit_test(a_body_that_was_cut_gets_no_trailers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
