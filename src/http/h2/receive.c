@@ -312,7 +312,7 @@ void h2_await_body(struct h2_stream *s, bool progress)
     struct h2_conn *conn = s->conn;
     uint32_t idle_ms = h2_limits(conn)->body_idle_ms;
     bool owed = s->known && s->base.in.end == PIPE_OPEN && !s->remote_done && !s->discard && !s->base.tunnel &&
-                !s->awaits_head && !s->expects && idle_ms > 0;
+                !s->awaits_head && !s->expects && !s->base.quiet_ok && idle_ms > 0;
 
     if (!owed || s->base.in.total - s->returned >= h2_limits(conn)->body_room_bytes) {
         s->body_due_ms = 0;
@@ -326,6 +326,10 @@ void h2_await_body(struct h2_stream *s, bool progress)
 
 void h2_body_overdue(struct h2_stream *s)
 {
+    if (s->base.quiet_ok) { /* since it was first waited for */
+        h2_await_body(s, false);
+        return;
+    }
     if (s->conn->is_client) {
         h2_stream_fail(s, ERR_RESPONSE_BODY_TIMEOUT);
         return;
