@@ -11,6 +11,7 @@ import jsonschema
 import pytest
 
 from kit import ports
+from kit.certificates import Authority
 from kit.gateway import BINARY, ROOT, Gateway, run, wait_until
 from kit.wire import connect
 
@@ -129,8 +130,25 @@ def to_json(path):
     return yaml.safe_load(Path(path).read_text())
 
 
+def make_certificates(folder, text):
+    """Those that a configuration names."""
+    pairs = re.findall(r"cert: ([\w./-]+), key: ([\w./-]+)", text)
+    authorities = re.findall(r"ca: ([\w./-]+)", text)
+    if not pairs:
+        return
+    authority = Authority(folder)
+    for cert, key in pairs:
+        made = authority.issue(f"{Path(cert).stem}.test")
+        (folder / cert).parent.mkdir(exist_ok=True)
+        made.cert.rename(folder / cert)
+        made.key.rename(folder / key)
+    for path in authorities:
+        shutil.copy(authority.path, folder / path)
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.name)
 def test_every_example_is_free_of_mistakes(folder, path):
+    make_certificates(folder, path.read_text())
     copy = shutil.copy(path, folder)  # `nobody` may be unable to look into the clone, and check would warn of that
     result = run("check", copy)
     assert result.returncode == FINE, result.stderr
