@@ -51,6 +51,7 @@ static void reply_ready(struct exchange *x, const struct gateway *gateway)
         struct slice text;
     } answers[] = {
         [GATEWAY_STARTING] = { 503, { "starting\n", 9 } },
+        [GATEWAY_FAILED] = { 503, { "failed\n", 7 } },
         [GATEWAY_READY] = { 200, { "ready\n", 6 } },
         [GATEWAY_DRAINING] = { 503, { "draining\n", 9 } },
     };

@@ -149,8 +149,9 @@ static void take_over(struct gateway *gateway, struct snapshot *s)
     log_set_level((enum log_level)s->settings.log_level);
 }
 
-int gateway_load(struct gateway *gateway, const char *inherited)
+enum gateway_loaded gateway_load(struct gateway *gateway, const char *inherited)
 {
+    bool refused = false;
     struct conf *conf = conf_new(NULL);
     const struct conf_node *root;
     struct settings settings;
@@ -160,18 +161,19 @@ int gateway_load(struct gateway *gateway, const char *inherited)
         settings.workers = 1; /* it will not start, but what building finds is told too */
     settle_process(gateway, &settings);
     struct snapshot *s = build_snapshot(gateway, conf, &settings, root);
-    if (s && (sockets_open(&gateway->sockets, &s->settings, conf, root, gateway->worker_count) < 0 ||
-              open_access_log(gateway, &s->settings, conf, root) < 0)) {
+    if (s)
+        refused = sockets_open(&gateway->sockets, &s->settings, conf, root, gateway->worker_count) < 0;
+    if (s && (refused || open_access_log(gateway, &s->settings, conf, root) < 0)) {
         snapshot_drop(s);
         s = NULL;
     }
     report(conf);
     conf_free(conf);
     if (!s)
-        return -1;
+        return refused ? GATEWAY_REFUSED : GATEWAY_MISTAKES;
     sockets_settle(&gateway->sockets, &s->settings);
     take_over(gateway, s);
-    return 0;
+    return GATEWAY_LOADED;
 }
 
 static void look_at_names(struct timer *timer)
@@ -297,13 +299,15 @@ void gateway_applied(struct gateway *gateway, struct station *station, int rc)
 {
     ENSURE(gateway->applying > 0);
     gateway->apply_failed |= rc < 0;
+    bool first = gateway->state == GATEWAY_STARTING;
+    gateway->start_failed |= first && rc < 0;
     if (rc < 0)
-        log_error("reload", "worker %u keeps the configuration before: %s", station->worker.index,
-                  err_info((enum err) - rc)->title);
+        log_error(first ? "start" : "reload", "worker %u %s: %s", station->worker.index,
+                  first ? "cannot serve" : "keeps the configuration before", err_info((enum err) - rc)->title);
     if (--gateway->applying > 0)
         return;
-    if (gateway->state == GATEWAY_STARTING)
-        gateway->state = GATEWAY_READY;
+    if (first)
+        gateway->state = gateway->start_failed ? GATEWAY_FAILED : GATEWAY_READY;
     if (gateway->on_applied)
         gateway->on_applied(gateway, gateway->user);
 }

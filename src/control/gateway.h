@@ -16,7 +16,9 @@
 
 struct names;
 
-enum gateway_state { GATEWAY_STARTING, GATEWAY_READY, GATEWAY_DRAINING };
+/* Mistakes are the file's; refused is what the system would not give: an address that is in use. */
+enum gateway_loaded { GATEWAY_LOADED, GATEWAY_MISTAKES, GATEWAY_REFUSED };
+enum gateway_state { GATEWAY_STARTING, GATEWAY_READY, GATEWAY_DRAINING, GATEWAY_FAILED /* at the first snapshot */ };
 
 struct gateway {
     struct worker control; /* its loop is the control thread's; index = worker_count */
@@ -37,6 +39,7 @@ struct gateway {
     struct timer secured_timer; /* looks at the files of TLS: control/secured.c */
     uint64_t keys_signature;    /* of the files of ticket keys, at the last look */
     bool keys_changing;
+    bool start_failed; /* a worker could not take the first snapshot */
     bool apply_failed; /* a worker may lack what was sent to all: everything is sent again */
     unsigned applying; /* stations that have not answered yet */
     enum gateway_state state;
@@ -49,8 +52,8 @@ struct gateway {
 
 /* `path` or `text` (copied); the control loop is made. 0 or -ERR_x. */
 int gateway_init(struct gateway *gateway, const char *path, const char *text);
-/* The first load: configuration, sockets (`inherited` may be NULL), logs. Mistakes go to stderr. 0 or -1. */
-int gateway_load(struct gateway *gateway, const char *inherited);
+/* The first load: configuration, sockets (`inherited` may be NULL), logs. Mistakes go to stderr. */
+enum gateway_loaded gateway_load(struct gateway *gateway, const char *inherited);
 /* Starts the threads and publishes. 0 or -1. */
 int gateway_start(struct gateway *gateway);
 /* Loads again; with any mistake nothing changes and the error log says what. 0 or -1. */

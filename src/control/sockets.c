@@ -5,12 +5,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/assert.h"
 #include "base/sys.h"
 #include "control/settings.h"
 #include "net/listen.h"
+#include "observe/log.h"
 
 enum { ADMIN_BACKLOG = 64 };
 
@@ -41,7 +43,9 @@ static struct bound *add_bound(struct sockets *sockets, const struct address *ad
     ENSURE(grown != NULL); /* control thread, start-up sizes */
     sockets->v = grown;
     struct bound *b = &grown[sockets->count++];
-    *b = (struct bound){ .address = *address, .fds = mem_must(count * sizeof(int)), .unserved = true };
+    *b = (struct bound){
+        .address = *address, .fds = mem_must(count * sizeof(int)), .backlog = -1, .unix_mode = -1, .unserved = true
+    };
     if (address->family == AF_UNIX)
         b->address.path = keep_path(sockets, slice_make(address->path, address->port));
     return b;
@@ -62,6 +66,29 @@ static bool is_listening(int fd)
     return sys->getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &value, &len) == 0 && value;
 }
 
+/* What separates entries may stand in the path of a unix socket. */
+static void put_escaped(FILE *out, const char *address)
+{
+    for (; *address; address++)
+        if (*address == ';' || *address == '%')
+            fprintf(out, "%%%02X", (unsigned char)*address);
+        else
+            fputc(*address, out);
+}
+
+/* In place; of escapes those alone that put_escaped makes. Returns the length. */
+static size_t unescape(char *text)
+{
+    char *to = text;
+    for (const char *at = text; *at; at++) {
+        bool semicolon = strncmp(at, "%3B", 3) == 0, percent = strncmp(at, "%25", 3) == 0;
+        *to++ = semicolon ? ';' : *at;
+        at += semicolon || percent ? 2 : 0;
+    }
+    *to = '\0';
+    return (size_t)(to - text);
+}
+
 static int inherit_one(struct sockets *sockets, struct slice entry)
 {
     ptrdiff_t equals = -1;
@@ -74,7 +101,8 @@ static int inherit_one(struct sockets *sockets, struct slice entry)
     struct slice text = { entry.at, (size_t)equals };
     char *terminated = mem_must(text.len + 1);
     memcpy(terminated, text.at, text.len);
-    int rc = address_parse(slice_make(terminated, text.len), &address, NULL) < 0 ? -1 : 0;
+    size_t len = unescape(terminated);
+    int rc = address_parse(slice_make(terminated, len), &address, NULL) < 0 ? -1 : 0;
     struct slice fds = { entry.at + equals + 1, entry.len - (size_t)equals - 1 };
     struct bound *b = rc == 0 ? add_bound(sockets, &address, fds.len + 1) : NULL;
     struct slice item;
@@ -123,7 +151,10 @@ char *sockets_text(const struct sockets *sockets)
         const struct bound *b = &sockets->v[i];
         char address[ADDRESS_TEXT_MAX];
         address_format(&b->address, true, address);
-        fprintf(out, "%s%s=", i ? ";" : "", address);
+        if (i)
+            fputc(';', out);
+        put_escaped(out, address);
+        fputc('=', out);
         for (size_t j = 0; j < b->count; j++)
             fprintf(out, "%s%d", j ? "," : "", b->fds[j]);
     }
@@ -157,6 +188,8 @@ static int open_listener(struct sockets *sockets, const struct listener_conf *l,
     bool is_unix = l->address.family == AF_UNIX;
     struct bound *b = add_bound(sockets, &l->address, workers);
     b->fresh = true;
+    b->backlog = l->backlog;
+    b->unix_mode = l->unix_mode;
     const struct listen_options options = { .backlog = (int)l->backlog,
                                             .reuse_port = !is_unix,
                                             .unix_mode = (int)l->unix_mode };
@@ -255,13 +288,18 @@ void sockets_abandon(struct sockets *sockets)
     }
 }
 
-static bool is_listed(const struct settings *settings, const struct address *address)
+static const struct listener_conf *listener_at(const struct settings *settings, const struct address *address)
 {
     const struct listener_conf *listeners = settings->listeners.items;
     for (size_t i = 0; i < settings->listeners.count; i++)
         if (address_eq(&listeners[i].address, address))
-            return true;
-    return settings->admin && address_eq(&settings->admin->address, address);
+            return &listeners[i];
+    return NULL;
+}
+
+static bool is_listed(const struct settings *settings, const struct address *address)
+{
+    return listener_at(settings, address) || (settings->admin && address_eq(&settings->admin->address, address));
 }
 
 void sockets_unlink(const struct sockets *sockets)
@@ -270,10 +308,41 @@ void sockets_unlink(const struct sockets *sockets)
         unlink_path(&sockets->v[i]);
 }
 
+static void warn(const struct bound *b, const char *setting)
+{
+    char text[ADDRESS_TEXT_MAX];
+    address_format(&b->address, true, text);
+    log_warning("listener", "`%s` of %s stays as it was until a restart: %s", setting, text, strerror(errno));
+}
+
+/* A socket that listens may be told to listen again, with another backlog; a path may be given other permissions. */
+static void retune(struct bound *b, const struct listener_conf *l)
+{
+    if (b->backlog != l->backlog) {
+        int rc = 0;
+        for (size_t i = 0; i < b->count; i++)
+            rc = sys->listen(b->fds[i], l->backlog > 0 ? (int)l->backlog : SOMAXCONN) < 0 ? -1 : rc;
+        if (rc < 0)
+            warn(b, "backlog");
+        b->backlog = l->backlog;
+    }
+    if (b->address.family == AF_UNIX && b->unix_mode != l->unix_mode) {
+        if (l->unix_mode && chmod(b->address.path, (mode_t)l->unix_mode) < 0)
+            warn(b, "mode");
+        else if (!l->unix_mode && b->unix_mode > 0)
+            log_warning("listener", "`mode` of %s is left out: it keeps its permissions until a restart",
+                        b->address.path);
+        b->unix_mode = l->unix_mode;
+    }
+}
+
 void sockets_settle(struct sockets *sockets, const struct settings *settings)
 {
     for (size_t i = sockets->count; i-- > 0;) {
+        const struct listener_conf *l = listener_at(settings, &sockets->v[i].address);
         sockets->v[i].fresh = false;
+        if (l)
+            retune(&sockets->v[i], l);
         if (sockets->v[i].admin || is_listed(settings, &sockets->v[i].address))
             continue;
         if (sockets->v[i].unserved)

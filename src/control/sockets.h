@@ -20,9 +20,10 @@ struct bound {
     struct address address;
     int *fds;
     size_t count;
-    bool fresh;    /* opened for a snapshot that is not in force yet */
-    bool unserved; /* no worker has it yet: ours to close */
-    bool admin;    /* the admin listener's: no part of a snapshot, handed on like the others */
+    int64_t backlog, unix_mode; /* as applied; -1 with inherited ones, of which it is not known */
+    bool fresh;                 /* opened for a snapshot that is not in force yet */
+    bool unserved;              /* no worker has it yet: ours to close */
+    bool admin;                 /* the admin listener's: no part of a snapshot, handed on like the others */
 };
 
 struct sockets {
@@ -32,8 +33,8 @@ struct sockets {
     size_t path_count;
 };
 
-/* "address=fd,fd;address=fd": from the environment of a process that was started by an upgrade. 0 or -1 when it makes
- * no sense. */
+/* "address=fd,fd;address=fd", with ";" and "%" in an address as %3B and %25: from the environment of a process that was
+ * started by an upgrade. 0 or -1 when it makes no sense. */
 MUST_USE int sockets_inherit(struct sockets *sockets, const char *text);
 /* The same text, for the next process; the descriptors lose close-on-exec in the child (see upgrade). In a heap buffer.
  */

@@ -45,6 +45,7 @@ struct running {
     bool told_to_stop; /* TERM: a second one cuts */
     bool handed;       /* to the process that an upgrade has started */
     bool announced;
+    bool failed; /* a worker could not begin: it ends as if it had not started */
 };
 
 /* ---- ending ---- */
@@ -159,9 +160,22 @@ static void log_addresses(const struct gateway *gateway)
     }
 }
 
+/* Without READY: who waits for it, an old process or a supervisor, sees the end. */
+static void fail_to_start(struct running *r)
+{
+    log_error("start", "cannot serve with all workers: ending");
+    r->failed = true;
+    begin_drain(r, DRAIN_STOP);
+    gateway_drain_now(&r->gateway);
+}
+
 static void on_applied(struct gateway *gateway, void *user)
 {
     struct running *r = user;
+    if (gateway->state == GATEWAY_FAILED) {
+        fail_to_start(r);
+        return;
+    }
     if (!r->announced) {
         r->announced = true;
         log_addresses(gateway);
@@ -194,8 +208,9 @@ static int start(struct running *r, const struct running_options *options)
     if (geteuid() == 0)
         tls_keep_files(); /* what is read now may not be readable for `user` */
     upgrade_take_kept();
-    if (gateway_load(gateway, upgrade_inherited()) < 0)
-        return EXIT_CONFIG;
+    enum gateway_loaded loaded = gateway_load(gateway, upgrade_inherited());
+    if (loaded != GATEWAY_LOADED)
+        return loaded == GATEWAY_REFUSED ? EXIT_FAULT : EXIT_CONFIG;
     const struct settings *settings = &gateway->current->settings;
     if (settings->admin && !(r->admin = admin_open(gateway, &settings->admin->address)))
         return EXIT_FAULT;
@@ -235,7 +250,11 @@ int running_main(const struct running_options *options)
     if (rc == EXIT_FINE) {
         loop_run(&r->gateway.control.loop);
         log_notice("stop", "ended");
-    } else {
+    }
+    if (r->failed) {
+        rc = EXIT_FAULT;
+        r->handed = upgrade_inherited() != NULL;
+    } else if (rc != EXIT_FINE) {
         gateway_drain_now(&r->gateway);
         r->handed = upgrade_inherited() != NULL; /* the sockets' paths are those of the process that started us */
     }

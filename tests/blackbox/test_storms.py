@@ -189,7 +189,7 @@ def test_a_tunnel_is_kept_by_the_old_process_for_as_long_as_the_drain_allows(gat
 
 
 def test_unix_sockets_survive_an_upgrade(gateway, folder):
-    path, admin = str(folder / "gateway.sock"), str(folder / "admin.sock")
+    path, admin = str(folder / "gate;way=1,2%3B.sock"), str(folder / "admin.sock")
     gw = gateway(listeners=[f"unix:{path}"], admin=f"unix:{admin}", routes=[{"respond": 200}])
     gw.upgrade()
     gw.wait_for_old()

@@ -5,6 +5,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -222,6 +224,57 @@ static void what_makes_no_sense_is_not_inherited(void **state)
     close(pipe_ends[1]);
 }
 
+static void a_path_with_what_separates_entries_is_handed_on(void **state)
+{
+    struct sockets sockets = { 0 }, inherited = { 0 };
+    struct configured c;
+    listen_on(&c, "'unix:%s/a;b=c,d%%3B', '127.0.0.1:0'");
+    assert_int_equal(open_all(&sockets, &c), 0);
+    char *text = sockets_text(&sockets);
+    assert_int_equal(sockets_inherit(&inherited, text), 0);
+    assert_int_equal(inherited.count, 2);
+    for (size_t i = 0; i < 2; i++) {
+        assert_true(address_eq(&inherited.v[i].address, &sockets.v[i].address));
+        assert_int_equal(inherited.v[i].fds[0], sockets.v[i].fds[0]);
+    }
+    free(text);
+    sockets_done(&inherited);
+    close_all(&sockets);
+    configured_done(&c);
+}
+
+/* Of a listening socket the kernel tells the limit of its queue where others have selective acknowledgements. */
+static unsigned backlog_of(int fd)
+{
+    struct tcp_info info;
+    socklen_t len = sizeof(info);
+    assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len), 0);
+    return info.tcpi_sacked;
+}
+
+static void a_reload_changes_backlog_and_mode(void **state)
+{
+    struct sockets sockets = { 0 };
+    struct configured first, second;
+    struct stat info;
+    listen_on(&first, "{ address: '127.0.0.1:0', backlog: 7 }, { address: 'unix:%s/a', mode: '0600' }");
+    listen_on(&second, "{ address: '127.0.0.1:0', backlog: 9 }, { address: 'unix:%s/a', mode: '0660' }");
+    assert_int_equal(open_all(&sockets, &first), 0);
+    sockets_settle(&sockets, &first.settings);
+    assert_int_equal(backlog_of(sockets.v[0].fds[1]), 7);
+    assert_int_equal(open_all(&sockets, &second), 0);
+    assert_int_equal(backlog_of(sockets.v[0].fds[1]), 7); /* not before it is in force */
+    sockets_settle(&sockets, &second.settings);
+    assert_int_equal(sockets.count, 2);
+    assert_int_equal(backlog_of(sockets.v[0].fds[0]), 9);
+    assert_int_equal(backlog_of(sockets.v[0].fds[1]), 9);
+    assert_int_equal(stat(sockets.v[1].address.path, &info), 0);
+    assert_int_equal(info.st_mode & 0777, 0660);
+    close_all(&sockets);
+    configured_done(&first);
+    configured_done(&second);
+}
+
 static void the_admin_socket_is_kept_whatever_a_reload_says(void **state)
 {
     struct sockets sockets = { 0 };
@@ -254,6 +307,8 @@ int main(void)
         cmocka_unit_test(what_is_handed_on_is_what_is_inherited),
         cmocka_unit_test(more_workers_than_before_get_more_sockets),
         cmocka_unit_test(what_makes_no_sense_is_not_inherited),
+        cmocka_unit_test(a_path_with_what_separates_entries_is_handed_on),
+        cmocka_unit_test(a_reload_changes_backlog_and_mode),
         cmocka_unit_test(the_admin_socket_is_kept_whatever_a_reload_says),
     };
     return cmocka_run_group_tests(tests, begin, end);
