@@ -185,7 +185,8 @@ static bool is_whole(const struct wanted *wanted)
     for (size_t i = 0; i < tls->certificates.count; i++)
         if (!certificates[i].cert)
             return false;
-    return tls->certificates.count > 0 && (!tls->client_certificates || tls->client_certificates->ca);
+    return tls->certificates.count > 0 && tls->min_version <= tls->max_version &&
+           (!tls->client_certificates || tls->client_certificates->ca);
 }
 
 /* `before` is of the same settings, or NULL. */
