@@ -17,7 +17,7 @@ import pytest
 
 from kit import ports
 from kit.gateway import BINARY, base_config, upstream, wait_until
-from kit.wire import Closed, connect
+from kit.wire import Closed, Message, connect
 
 HEAD = "HTTP/1.1\r\nHost: gateway.test\r\n"
 
@@ -387,6 +387,21 @@ def test_a_client_that_was_told_to_go_on_has_its_own_time(gateway, origin, first
         wire.send(b"bcdef" if first == "100 from the service" else b"bcde")
         response = wire.response()
         assert response.status == 200 and len(response.body) == 5
+
+
+def test_a_service_that_says_100_to_a_body_it_has_and_nothing_more_is_given_up(gateway, origin):
+    def script(call):
+        call.read_body()
+        call.raw("HTTP/1.1 100 Continue\r\n\r\n")
+        held.wait(20)
+
+    held = threading.Event()
+    gw = gateway(to=origin(script=script), upstream_settings={"timeouts": {"response": "300ms"}})
+    with gw.connect() as wire:
+        wire.send(f"POST / {HEAD}Content-Length: 5\r\nExpect: 100-continue\r\n\r\nhello")
+        assert wire.head(Message).start.startswith("HTTP/1.1 100 ")
+        assert wire.response().status == 504
+    held.set()
 
 
 def test_a_regular_expression_that_explodes_is_stopped(gateway):

@@ -124,7 +124,7 @@ static void pass_interims(struct proxying *p)
 {
     for (struct interim *i = p->interims; i && !p->x->handler_over; i = i->next) {
         exchange_interim(p->x, i->head);
-        if (i->head->status == 100) /* now the client is waited for */
+        if (i->head->status == 100 && !p->body_end_taken) /* now the client is waited for */
             p->response_deadline_ms = 0;
     }
     p->interims = NULL;
