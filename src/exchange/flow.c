@@ -87,6 +87,10 @@ static bool run_whole(struct exchange *x, enum direction direction, struct stage
         return false;
     if (stage->gathered.end == PIPE_OPEN) {
         pipe_move(in, &stage->gathered, SIZE_MAX);
+        if (in->bytes > 0) { /* what is left found no memory: an end behind it would hide the gap */
+            answer_error(x, ERR_MEMORY);
+            return false;
+        }
         if (stage->gathered.bytes > stage->bytes_max) {
             answer_error(x, whole_limit_error(direction));
             return false;
