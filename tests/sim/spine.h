@@ -73,11 +73,16 @@ uint8_t world_xor(enum direction direction); /* of all policies together */
 extern const struct policy_type spine_policy;
 void policies_draw(void);
 
-/* spine_client.c */
+/* spine_client.c, spine_client_h2.c */
+void ask_draw(struct ask *ask, const char **ret_method);
 void clients_start(unsigned count, const struct address *gateway);
-/* spine_origin.c */
+void clients_h2_start(unsigned count, const struct address *gateway);
+void clients_h2_stop(void);
+/* spine_origin.c, spine_origin_h2.c */
 void origins_start(unsigned count);
 void origins_stop(void);
+void origins_h2_start(unsigned count);
+void origins_h2_stop(void);
 struct address origin_address(unsigned index);
 /* Sends `len` bytes of a pattern from offset `from`. */
 void send_pattern(struct sim_peer *peer, uint32_t id, uint64_t from, uint64_t len, uint8_t key);
@@ -88,6 +93,7 @@ struct scenario {
     uint64_t seed;
     unsigned clients, origins;
     bool calm, without_policies;
+    bool h2_down, h2_up; /* which version the clients and the origins speak */
     uint64_t fail_at;
 };
 bool world_run(const struct scenario *scenario);

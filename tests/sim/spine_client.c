@@ -33,7 +33,7 @@ static void client_close(struct client *c)
 
 /* ---- requests ---- */
 
-static void draw_ask(struct ask *ask, const char **ret_method)
+void ask_draw(struct ask *ask, const char **ret_method)
 {
     static const char *const methods[] = { "GET", "HEAD", "POST", "PUT", "DELETE" };
     unsigned method = sim_pick(5) - 1;
@@ -81,7 +81,7 @@ static void send_request(struct client *c)
     const char *method;
     uint32_t id = c->ids[c->sent++] = world.next_id++;
     struct ask *ask = &world.asks[id];
-    draw_ask(ask, &method);
+    ask_draw(ask, &method);
     bool chunked = ask->has_body && sim_chance(400);
     int len =
         snprintf(head, sizeof(head), "%s /item/%u HTTP/1.1\r\nHost: gateway.test\r\nX-Id: %u\r\n", method, id, id);

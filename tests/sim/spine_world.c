@@ -55,15 +55,16 @@ uint8_t world_xor(enum direction direction)
 
 /* ---- putting together ---- */
 
-static int load_upstream(unsigned origins)
+static int load_upstream(const struct scenario *scenario)
 {
     static const char *const lists[] = { "10.0.1.1:80", "10.0.1.1:80, 10.0.1.2:80",
                                          "10.0.1.1:80, 10.0.1.2:80, 10.0.1.3:80" };
     char text[512];
     snprintf(text, sizeof(text),
-             "{ targets: [ %s ], algorithm: %s, retry: { attempts: 3, backoff: 10ms, backoff_max: 50ms },"
+             "{ targets: [ %s ], protocol: %s, algorithm: %s, retry: { attempts: 3, backoff: 10ms, backoff_max: 50ms },"
              "  timeouts: { connect: 2s, response: 5s, body_idle: 5s, send_idle: 5s, idle: 20s } }",
-             lists[origins - 1], sim_chance(500) ? "round_robin" : "least_connections");
+             lists[scenario->origins - 1], scenario->h2_up ? "h2" : "http1",
+             sim_chance(500) ? "round_robin" : "least_connections");
     gateway.conf = conf_new(NULL);
     const struct conf_node *root = conf_parse_text(gateway.conf, "spine", slice_from(text));
     if (!root || conf_load(gateway.conf, root, &upstream_schema, &gateway.upstream_conf) < 0) {
@@ -203,7 +204,7 @@ static int bring_up(const struct scenario *scenario, const struct address *at)
     if (worker_init(&world.worker, 0, NULL, memory_max(scenario)) < 0)
         return -1;
     gateway.worker_up = true;
-    if (load_upstream(scenario->origins) < 0)
+    if (load_upstream(scenario) < 0)
         return -1;
     fill_plan();
     return serve(at);
@@ -223,12 +224,12 @@ bool world_run(const struct scenario *scenario)
     hash_seed();
     world.cancel_permille = !scenario->calm && sim_chance(200) ? sim_pick(3) : 0;
     policies_draw();
-    origins_start(scenario->origins);
+    (scenario->h2_up ? origins_h2_start : origins_start)(scenario->origins);
     if (bring_up(scenario, &at) < 0)
         world_fail("the gateway did not start", 0);
     if (gateway.server) {
         sim_fail_at(scenario->fail_at);
-        clients_start(scenario->clients, &at);
+        (scenario->h2_down ? clients_h2_start : clients_start)(scenario->clients, &at);
         if (!sim_run(&world.worker.loop, is_over, NULL, LIMIT_MS) && !is_over(NULL))
             world_fail("it does not end", 0);
         world.fallible_calls = sim_fallible_calls();
@@ -243,6 +244,8 @@ bool world_run(const struct scenario *scenario)
     if (!world.failure && gateway.worker_up)
         worker_done(&world.worker);
     origins_stop();
+    origins_h2_stop();
+    clients_h2_stop();
     if (!world.failure && sim_memory_bytes())
         world_fail("memory is left", 0);
     if (sim_net_done(stderr) && !world.failure)

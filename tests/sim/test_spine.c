@@ -20,6 +20,8 @@ static struct scenario scenario_of(uint64_t seed)
         .clients = 1 + (unsigned)(seed % CLIENTS_MAX),
         .origins = 1 + (unsigned)(seed / CLIENTS_MAX % ORIGINS_MAX),
         .calm = seed % 5 == 0,
+        .h2_down = seed / 7 % 4 & 1,
+        .h2_up = seed / 7 % 4 & 2,
         .without_policies = seed % 3 == 0,
     };
 }
