@@ -136,7 +136,7 @@ class H2Wire:
 
     def __init__(self, sock, on_request=None, settings=None):
         self.sock, self.on_request = sock, on_request
-        self.changed = threading.Condition()
+        self.changed, self.out = threading.Condition(), bytearray()
         self.streams, self.lost, self.goaway, self.broken = {}, "", None, []
         self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=on_request is None, header_encoding=None))
         if settings:
@@ -153,16 +153,18 @@ class H2Wire:
     # ---- bytes; `changed` is held ----
 
     def _flush(self):
-        data = memoryview(self.h2.data_to_send())
-        while data and not self.lost:
+        """All that h2 has to say. While nothing is taken, what comes is read: or both sides could wait for each other."""
+        self.out += self.h2.data_to_send()
+        while self.out and not self.lost:
             try:
-                data = data[self.sock.send(data) :]
+                del self.out[: self.sock.send(self.out[:65536])]
             except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
                 readable, writable, _ = select.select([self.sock], [self.sock], [], TIMEOUT)
-                if not readable and not writable:
-                    self._lose("nothing is taken")
-                elif readable:
+                if readable:
                     self._receive()
+                    self.out += self.h2.data_to_send()
+                elif not writable:
+                    self._lose("nothing is taken")
             except OSError as error:
                 self._lose(repr(error))
 
@@ -185,9 +187,6 @@ class H2Wire:
         except h2.exceptions.ProtocolError as error:
             self.broken.append(repr(error))
             self._lose(f"broken: {error!r}")
-        if (more := self.h2.data_to_send()):
-            with contextlib.suppress(OSError):
-                self.sock.send(more)  # acknowledgements: they fit
         self.changed.notify_all()
 
     def _read(self):
@@ -200,6 +199,7 @@ class H2Wire:
             if ready:
                 with self.changed:
                     self._receive()
+                    self._flush()
 
     def _do(self, what):
         with self.changed:

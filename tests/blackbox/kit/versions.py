@@ -6,13 +6,16 @@
 Field names are lower case here; `authority` is Host or :authority; pseudo-fields are never among `fields`.
 """
 import contextlib
+import ssl
 import threading
 
+from .certificates import TlsOrigin
 from .http2 import ConnectionLost, H2Origin, StreamReset, h2_connect, request_fields
 from .origin import Origin
 from .wire import TIMEOUT, ClientWire, Closed, Response, connect
 
 VERSIONS = ("h1", "h2")
+TLS_NAME = "gateway.test"  # the name that a client asks for in its handshake
 
 
 class Answer:
@@ -56,7 +59,7 @@ class AskH1:
     def __init__(self, port, method, path, fields, length, authority, end, tls=None, wire=None):
         self.wire = wire or connect(port, keep=False)
         if tls and not wire:
-            self.wire = ClientWire(tls.wrap_socket(self.wire.sock, server_hostname=authority), keep=False)
+            self.wire = ClientWire(tls.wrap_socket(self.wire.sock, server_hostname=TLS_NAME), keep=False)
         self.method, self.chunked, self.left, self.reply = method, length is None and not end, None, None
         lines = [f"{method} {path} HTTP/1.1", f"Host: {authority}", *(f"{n}: {v}" for n, v in fields)]
         if self.chunked:
@@ -127,7 +130,7 @@ class AskH2:
     """A request on an HTTP/2 connection of its own (or on `wire`, an H2Wire)."""
 
     def __init__(self, port, method, path, fields, length, authority, end, tls=None, wire=None):
-        self.wire, self.own = wire or h2_connect(port, tls=tls, name=authority), wire is None
+        self.wire, self.own = wire or h2_connect(port, tls=tls, name=TLS_NAME), wire is None
         more = [("content-length", str(length))] if length is not None and not end else []
         try:
             scheme = "https" if tls else "http"
@@ -198,6 +201,9 @@ class Client:
         """The whole exchange; a body is sent while the answer may come."""
         ask = self.begin(method, path, fields, len(body) if body is not None and known else None, body is None, authority, wire)
         if body is None:
+            return ask.answer()
+        if self.tls and self.version == "h1":  # one thread at a time may use an SSL socket
+            self._upload(ask, body, trailers)
             return ask.answer()
         thread = threading.Thread(target=self._upload, args=(ask, body, trailers), daemon=True)
         thread.start()
@@ -362,11 +368,16 @@ class H2Served(_Both, ServedH2):
     pass
 
 
-def service(version, script, name="origin", tls=None, **more):
-    """A service that plays script(served) in that version."""
+def service(version, script, name="origin", certificate=None, **more):
+    """A service that plays script(served) in that version; behind TLS with a certificate of kit.certificates."""
     if version == "h1":
-        assert not tls, "HTTP/1 behind TLS: give Origin a TLS socket"
-        return Origin(name, script=lambda call: script(H1Served(call)), **more)
+        play = lambda call: script(H1Served(call))
+        return TlsOrigin(certificate, name=name, script=play, **more) if certificate else Origin(name, script=play, **more)
+    tls = None
+    if certificate:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(certificate.cert, certificate.key)
+        tls.set_alpn_protocols(["h2"])
     made = H2Origin(name, tls=tls, **more)
     made.script = lambda stream: script(H2Served(stream, made))
     return made
