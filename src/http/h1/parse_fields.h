@@ -36,8 +36,6 @@ MUST_USE int h1_parse_fields(struct arena *arena, const char *at, const char *en
                              struct fields *fields, struct h1_facts *ret_facts);
 /* May a field of that name stand in a trailer section (RFC 9110 6.5.1)? */
 bool h1_may_trail(enum field_id id, struct slice name);
-/* May a request ask for a tunnel of that protocol: a name and perhaps a version, and no HTTP or TLS? */
-bool h1_may_upgrade(struct slice protocol);
 /* "HTTP/1.x" CR LF or space behind it: HTTP_1_0, HTTP_1_1, -ERR_UNSUPPORTED_VERSION or -ERR_BAD_VERSION. Eight bytes
  * are there. */
 int h1_parse_version(const char *at);

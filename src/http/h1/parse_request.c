@@ -182,11 +182,6 @@ static bool carries_http(struct slice protocol)
            slice_eq_nocase(name, SLICE("HTTP")) || slice_eq_nocase(name, SLICE("TLS"));
 }
 
-bool h1_may_upgrade(struct slice protocol)
-{
-    return is_protocol(protocol) && !carries_http(protocol);
-}
-
 static void judge_upgrade(struct message *message, const struct h1_facts *facts, struct h1_head *head)
 {
     struct slice rest = facts->upgrade, protocol;
@@ -196,7 +191,7 @@ static void judge_upgrade(struct message *message, const struct h1_facts *facts,
         message->method == METHOD_CONNECT)
         return;
     while ((protocol = slice_next_element(&rest)).at != NULL) {
-        if (!h1_may_upgrade(protocol))
+        if (!is_protocol(protocol) || carries_http(protocol))
             return;
         any = true;
     }

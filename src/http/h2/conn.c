@@ -300,13 +300,10 @@ void h2_drain(struct http_conn *http, bool now)
     struct h2_conn *conn = h2_conn_of(http);
 
     MAGIC_CHECK(conn, H2_MAGIC);
-    if (conn->count > 0 || (!now && !conn->is_client)) {
-        h2_conn_drain(conn, now);
-    } else if (conn->is_client) {
+    if (conn->is_client && conn->count == 0)
         h2_conn_end(conn, ERR_DRAINING);
-    } else {
-        h2_conn_drain(conn, true);
-    }
+    else
+        h2_conn_drain(conn, now && conn->count == 0);
 }
 
 void h2_close(struct http_conn *http)
@@ -314,6 +311,7 @@ void h2_close(struct http_conn *http)
     struct h2_conn *conn = h2_conn_of(http);
 
     MAGIC_CHECK(conn, H2_MAGIC);
+    h2_say_goodbye(conn);
     h2_conn_end(conn, ERR_DRAINING);
 }
 

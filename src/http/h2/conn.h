@@ -109,6 +109,7 @@ struct h2_stream {
     bool asked_upgrade; /* extended CONNECT */
     bool early_end;     /* the peer's half ended before the tunnel was accepted */
     bool expects;       /* server: the client waits for a 100 before it sends the body */
+    bool held;          /* server: Content-Length is 0, and the end has not come */
     bool malformed;     /* server: answered with a reset, whatever the user says */
     bool discard;       /* what comes is dropped */
     bool deferred;      /* nghttp2 asked for body bytes and there were none */
@@ -157,13 +158,16 @@ struct h2_conn {
         } client;
     };
     struct h2_patience patience;
-    uint32_t count;       /* streams attached */
-    uint32_t requests;    /* ever */
-    uint32_t early_heads; /* client: sent before SETTINGS came */
-    uint32_t block_bytes; /* of the header block that is coming, decoded */
-    size_t queued_bytes;  /* in all streams' out */
-    size_t dropped_bytes; /* of bodies that nobody takes: to be returned to the window */
-    uint32_t abort_code;  /* set in a callback that then fails */
+    uint32_t count;             /* streams attached */
+    uint32_t requests;          /* ever */
+    uint32_t early_heads;       /* client: sent before SETTINGS came */
+    uint32_t block_bytes;       /* of the header block that is coming, decoded */
+    size_t queued_bytes;        /* in all streams' out */
+    size_t dropped_bytes;       /* of bodies that nobody takes: to be returned to the window */
+    int32_t last_id;            /* server: the highest that the client has used */
+    int32_t reset_low;          /* the lowest id that we have reset; 0: none */
+    int32_t gap_begin, gap_end; /* between these, exclusively, the latest ids that it passed over */
+    uint32_t abort_code;        /* set in a callback that then fails */
     struct address peer;
     uint16_t magic;
     uint8_t state;     /* enum h2_state */
@@ -282,6 +286,8 @@ bool h2_open_tunnel(struct h2_stream *s);
 void h2_set_send_callbacks(nghttp2_session_callbacks *callbacks);
 void h2_flush(struct h2_conn *conn);
 void h2_flush_later(struct h2_conn *conn);
+/* The connection is about to be closed: what is ready to be said is, with GOAWAY, as far as it goes. */
+void h2_say_goodbye(struct h2_conn *conn);
 enum sent h2_send_body(struct stream *stream, struct pipe *pipe);
 ssize_t h2_give_body(nghttp2_session *session, int32_t id, uint8_t *buf, size_t len, uint32_t *flags,
                      nghttp2_data_source *source, void *user);
@@ -297,6 +303,8 @@ void h2_drop_out(struct h2_stream *s);
 /* A header block begins; nghttp2 has the stream. NULL: ignore what comes. */
 struct h2_stream *server_begin_stream(struct h2_conn *conn, int32_t id);
 void server_head_done(struct h2_stream *s, bool end);
+/* A request that was held back is told of: its body has ended, or it has one although it said that there is none. */
+void server_let_go(struct h2_stream *s, enum err err);
 void server_tell(struct h2_stream *s, enum h2_news news);
 void server_lost(struct h2_conn *conn, struct h2_stream *s, enum err err);
 void client_head_done(struct h2_stream *s, bool end);

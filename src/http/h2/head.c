@@ -14,6 +14,7 @@
 #include "http/h1/parse_fields.h"
 #include "http/stream.h"
 #include "http/uri.h"
+#include "http/websocket.h"
 
 #define BIT(id) (1ull << FIELD_##id)
 
@@ -145,10 +146,6 @@ static bool take_out(struct h2_head *head, enum field_id id, struct slice value)
 {
     struct slice *keep = NULL;
 
-    if (connection_specific >> id & 1) {
-        fail(head, ERR_BAD_FIELD);
-        return true;
-    }
     switch (id) {
     case FIELD_HOST:
         if (head->has_host)
@@ -240,8 +237,10 @@ void h2_head_field(struct h2_head *head, struct slice name, struct slice value)
     enum field_id id = field_id(name);
     if (!name_valid(name) || !value_valid(value))
         fail(head, ERR_BAD_FIELD);
-    else if (head->block == BLOCK_TRAILERS ? connection_specific >> id & 1 : take_out(head, id, value))
-        return; /* in trailers they are dropped, as in HTTP/1 */
+    else if (connection_specific >> id & 1)
+        fail(head, ERR_BAD_FIELD);
+    else if (head->block != BLOCK_TRAILERS && take_out(head, id, value))
+        return;
     else if (!is_dropped(head, id, name))
         store(head, id, name, value);
 }
@@ -336,7 +335,7 @@ static int take_protocol(struct h2_head *head, struct message *message)
 {
     if (message->method != METHOD_CONNECT)
         return -ERR_PROTOCOL;
-    if (!h1_may_upgrade(head->protocol))
+    if (!websocket_is(head->protocol)) /* the one that is defined to mean what the GET means (RFC 8441 5) */
         return -ERR_UPGRADE_REFUSED;
     message->method = METHOD_GET;
     message->method_name = SLICE("GET");
@@ -381,7 +380,7 @@ static int judge_body(struct h2_head *head, struct message *message, bool end)
         return 0;
     if (!slice_eq_nocase(head->expect, SLICE("100-continue")))
         return -ERR_BAD_EXPECT;
-    message->expect_continue = !end && message->body_length != BODY_NONE;
+    message->expect_continue = !end && (message->body_length == BODY_UNKNOWN || message->body_length > 0);
     return 0;
 }
 

@@ -33,10 +33,16 @@ static struct h2_stream *find(nghttp2_session *session, int32_t id)
     return nghttp2_session_get_stream_user_data(session, id);
 }
 
+/* From a callback: nghttp2 fails, and the connection is told why. */
+static int abort_with(struct h2_conn *conn, uint32_t code)
+{
+    conn->abort_code = code;
+    return NGHTTP2_ERR_CALLBACK_FAILURE;
+}
+
 static int calm_down(struct h2_conn *conn)
 {
-    conn->abort_code = NGHTTP2_ENHANCE_YOUR_CALM;
-    return NGHTTP2_ERR_CALLBACK_FAILURE;
+    return abort_with(conn, NGHTTP2_ENHANCE_YOUR_CALM);
 }
 
 /* ---- patience ---- */
@@ -83,6 +89,25 @@ static int32_t cost_of(const struct h2_conn *conn, const nghttp2_frame_hd *hd)
     }
 }
 
+/* HEADERS for a stream that is over. nghttp2 forgets streams and ignores it, as it has to if we were who reset it: the
+ * client may not have known. What the client itself has ended (RFC 9113 5.1) or passed over (5.1.1) is an error: its
+ * code, else 0. */
+static uint32_t judge_id(struct h2_conn *conn, int32_t id)
+{
+    if (id > conn->last_id) {
+        if (id > conn->last_id + 2) {
+            conn->gap_begin = conn->last_id;
+            conn->gap_end = id;
+        }
+        conn->last_id = id;
+        return 0;
+    }
+    if (id > conn->gap_begin && id < conn->gap_end)
+        return NGHTTP2_PROTOCOL_ERROR;
+    bool ours = conn->reset_low != 0 && id >= conn->reset_low;
+    return ours || nghttp2_session_find_stream(conn->session, id) ? 0 : (uint32_t)NGHTTP2_STREAM_CLOSED;
+}
+
 static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *user)
 {
     struct h2_conn *conn = user;
@@ -90,6 +115,10 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, 
 
     if (hd->type == NGHTTP2_HEADERS && h2_limits(conn)->head_timeout_ms > 0)
         conn->head_due_ms = h2_loop(conn)->now_ms + h2_limits(conn)->head_timeout_ms;
+    uint32_t bad_id =
+        hd->type == NGHTTP2_HEADERS && !conn->is_client && hd->stream_id % 2 ? judge_id(conn, hd->stream_id) : 0;
+    if (bad_id)
+        return abort_with(conn, bad_id);
     return cost == 0 || h2_spend(conn, cost) ? 0 : calm_down(conn);
 }
 
@@ -155,14 +184,17 @@ static void end_body(struct h2_stream *s, struct fields *trailers)
         set_fault(s, ERR_UPSTREAM_BAD_HEAD);
         return;
     }
-    if (s->base.in.end != PIPE_OPEN)
+    if (s->base.in.end != PIPE_OPEN || s->fault != ERR_NONE) /* behind a gap nothing is whole */
         return;
     if (s->expected > 0) {
         set_fault(s, s->conn->is_client ? ERR_UPSTREAM_CUT : ERR_PROTOCOL);
         return;
     }
     pipe_finish(&s->base.in, trailers);
-    h2_add_news(s, NEWS_BODY);
+    if (s->held)
+        server_let_go(s, ERR_NONE);
+    else
+        h2_add_news(s, NEWS_BODY);
     h2_await_body(s, true);
 }
 
@@ -271,6 +303,15 @@ bool h2_open_tunnel(struct h2_stream *s)
     return true;
 }
 
+/* Nobody takes these bytes; ERR_NONE: and that is well. */
+static int drop_bytes_of(struct h2_stream *s, size_t len, enum err err)
+{
+    s->conn->dropped_bytes += len;
+    if (err)
+        set_fault(s, err);
+    return 0;
+}
+
 static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *data, size_t len,
                          void *user)
 {
@@ -284,20 +325,18 @@ static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, co
     s->base.bytes_in += FRAME_HEADER_BYTES + len;
     s->expects = false;
     bool waits = s->asked_tunnel && !s->base.tunnel && !s->discard && !conn->is_client;
-    if (!waits && (s->discard || s->base.in.end != PIPE_OPEN)) {
-        conn->dropped_bytes += len;
-        return 0;
+    const struct pipe *to = waits ? s->early : &s->base.in;
+    if (s->fault != ERR_NONE || (!waits && (s->discard || to->end != PIPE_OPEN)))
+        return drop_bytes_of(s, len, ERR_NONE);
+    if (s->held && len > 0) {
+        server_let_go(s, ERR_BAD_CONTENT_LENGTH);
+        return drop_bytes_of(s, len, ERR_NONE);
     }
-    if (s->awaits_head || (s->expected >= 0 && (uint64_t)s->expected < len)) {
-        conn->dropped_bytes += len;
-        set_fault(s, conn->is_client ? ERR_UPSTREAM_BAD_BODY : ERR_PROTOCOL);
-        return 0;
-    }
-    if (waits ? !put_early(s, data, len) : pipe_append(&s->base.in, data, len) < 0) {
-        conn->dropped_bytes += len;
-        set_fault(s, ERR_MEMORY);
-        return 0;
-    }
+    bool beyond_window = to && len > pipe_room(to); /* nghttp2 is about to reset it */
+    if (beyond_window || s->awaits_head || (s->expected >= 0 && (uint64_t)s->expected < len))
+        return drop_bytes_of(s, len, conn->is_client ? ERR_UPSTREAM_BAD_BODY : ERR_PROTOCOL);
+    if (waits ? !put_early(s, data, len) : pipe_append(&s->base.in, data, len) < 0)
+        return drop_bytes_of(s, len, ERR_MEMORY);
     if (s->expected >= 0)
         s->expected -= (int64_t)len;
     if (!waits) {
@@ -330,8 +369,8 @@ void h2_body_overdue(struct h2_stream *s)
         h2_await_body(s, false);
         return;
     }
-    if (s->conn->is_client) {
-        h2_stream_fail(s, ERR_RESPONSE_BODY_TIMEOUT);
+    if (s->conn->is_client || s->held) {
+        h2_stream_fail(s, s->held ? ERR_BODY_TIMEOUT : ERR_RESPONSE_BODY_TIMEOUT);
         return;
     }
     s->discard = true;

@@ -108,6 +108,8 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
     struct h2_conn *conn = user;
     struct h2_stream *s;
 
+    if (frame->hd.type == NGHTTP2_RST_STREAM && (conn->reset_low == 0 || frame->hd.stream_id < conn->reset_low))
+        conn->reset_low = frame->hd.stream_id;
     switch (frame->hd.type) {
     case NGHTTP2_HEADERS:
     case NGHTTP2_RST_STREAM:
@@ -267,6 +269,17 @@ static void write_failed(struct h2_conn *conn)
     loop_again(h2_loop(conn), &conn->transport.io);
 }
 
+void h2_say_goodbye(struct h2_conn *conn)
+{
+    if (conn->state != H2_OPEN || conn->broken || conn->in_session)
+        return;
+    if (!conn->goaway_sent)
+        (void)nghttp2_submit_goaway(conn->session, NGHTTP2_FLAG_NONE,
+                                    nghttp2_session_get_last_proc_stream_id(conn->session), NGHTTP2_NO_ERROR, NULL, 0);
+    if (make_frames(conn) == 0)
+        (void)send_out(conn);
+}
+
 static void end_if_done(struct h2_conn *conn)
 {
     if (conn->state == H2_CLOSED || conn->out.bytes > 0 || nghttp2_session_want_write(conn->session))
@@ -322,6 +335,8 @@ void h2_flush(struct h2_conn *conn)
 void h2_drop_out(struct h2_stream *s)
 {
     s->conn->queued_bytes -= s->out.bytes;
+    if (s->out.bytes > 0 && !list_empty(&s->conn->rooms))
+        h2_flush_later(s->conn); /* others may have its room */
     pipe_done(&s->out);
 }
 

@@ -133,9 +133,12 @@ void server_head_done(struct h2_stream *s, bool end)
     s->method = message->method;
     s->remote_done = end;
     s->request_err = (uint8_t)-err;
-    h2_add_news(s, NEWS_REQUEST);
+    /* That there is no body has still to be seen: until then nobody is sent a request that says so. */
+    s->held = !err && !end && s->head->has_length && s->head->length == 0;
+    if (!s->held)
+        h2_add_news(s, NEWS_REQUEST);
     if (err) {
-        s->malformed = err_info((enum err) - err)->status == 400;
+        s->malformed = err_info((enum err) - err)->status == 400 && err != -ERR_UPGRADE_REFUSED;
         s->discard = true;
         pipe_finish(&s->base.in, NULL);
         return;
@@ -144,9 +147,21 @@ void server_head_done(struct h2_stream *s, bool end)
     s->asked_tunnel = s->asked_upgrade || message->method == METHOD_CONNECT;
     s->early_end = s->asked_tunnel && end;
     s->expects = message->expect_continue;
-    s->expected = s->asked_tunnel ? -1 : message->body_length >= 0 ? message->body_length : -1;
+    s->expected = s->asked_tunnel || !s->head->has_length ? -1 : s->head->length;
     if (end || s->asked_tunnel)
         pipe_finish(&s->base.in, NULL);
+    h2_await_body(s, true);
+}
+
+void server_let_go(struct h2_stream *s, enum err err)
+{
+    s->held = false;
+    s->request_err = (uint8_t)err;
+    h2_add_news(s, NEWS_REQUEST);
+    if (err == ERR_NONE)
+        return;
+    s->malformed = s->discard = true;
+    pipe_finish(&s->base.in, NULL);
 }
 
 static void tell_request(struct h2_conn *conn, struct h2_stream *s)
