@@ -96,17 +96,33 @@ const char *plan_call_label(enum grpc_status status)
     return status == GRPC_STATUS_OTHER ? "other" : "none";
 }
 
-static void make_call_series(struct letter *letter, struct loop *loop)
+static void make_call_series(struct plan *plan)
 {
-    struct built_plan *built = container_of(letter, struct built_plan, calls_letter);
-    struct plan *plan = &built->plan;
+    struct built_plan *built = plan->owner;
     for (int i = 0; i < GRPC_STATUS_COUNT; i++) {
         const char *values[] = { plan->route, plan_call_label((enum grpc_status)i), NULL };
         built->calls[i] = series_get(&calls_family, values);
         built->call_places[i] = series_place(built->calls[i]);
     }
     grpc_counts_place(&plan->grpc_counts, plan->workers - 1, built->call_places);
+}
+
+static void make_asked(struct letter *letter, struct loop *loop)
+{
+    struct plan *plan = &container_of(letter, struct built_plan, calls_letter)->plan;
+    make_call_series(plan);
     plan_drop(plan);
+}
+
+/* A plan that takes the place of one with calls counts on with its series. */
+static void take_call_series(struct plan *plan)
+{
+    const char *values[] = { plan->route, plan_call_label(GRPC_STATUS_OK), NULL };
+    struct series *series = series_get_existing(&calls_family, values);
+    if (!series)
+        return;
+    make_call_series(plan);
+    series_drop(series);
 }
 
 static void ask_for_calls(struct grpc_counts *counts)
@@ -192,7 +208,7 @@ static struct plan *plan_alloc(struct conf *conf, const struct snapshot_context 
     built->raw = raw;
     struct plan *plan = &built->plan;
     built->control = context->control;
-    built->calls_letter.deliver = make_call_series;
+    built->calls_letter.deliver = make_asked;
     if (context->control)
         built->plan.grpc_counts.ask = ask_for_calls;
     plan->refs = 1;
@@ -236,5 +252,6 @@ struct plan *plan_build(const struct snapshot *snapshot, const struct route_conf
         return NULL;
     }
     make_series(plan);
+    take_call_series(plan);
     return plan;
 }

@@ -90,7 +90,17 @@ static struct series *series_refuse(const struct metric_family *family, const ch
     return NULL;
 }
 
-struct series *series_get(const struct metric_family *family, const char *const *values)
+static struct series *series_make(const struct metric_family *family, struct slice labels, uint64_t hash)
+{
+    struct family_state *state = family_state(family);
+    if (state == NULL)
+        return series_refuse(family, "out of memory");
+    if (registry.count >= SERIES_MAX || state->count >= FAMILY_SERIES_MAX)
+        return series_refuse(family, "too many series");
+    return series_new(state, labels.at, labels.len, hash);
+}
+
+static struct series *series_take(const struct metric_family *family, const char *const *values, bool make)
 {
     ENSURE(registry.pages > 0);
     char small[512];
@@ -102,22 +112,26 @@ struct series *series_get(const struct metric_family *family, const char *const 
             return series_refuse(family, "out of memory");
         (void)metrics_render_labels(family, values, labels, len);
     }
-    uint64_t hash = hash_mix(hash_bytes(slice_make(labels, len)) ^ (uintptr_t)family);
-    struct series *series = series_find(family, slice_make(labels, len), hash);
-    if (series) {
+    struct slice text = { labels, len };
+    uint64_t hash = hash_mix(hash_bytes(text) ^ (uintptr_t)family);
+    struct series *series = series_find(family, text, hash);
+    if (series)
         series->refs++;
-    } else {
-        struct family_state *state = family_state(family);
-        if (state == NULL)
-            series = series_refuse(family, "out of memory");
-        else if (registry.count >= SERIES_MAX || state->count >= FAMILY_SERIES_MAX)
-            series = series_refuse(family, "too many series");
-        else
-            series = series_new(state, labels, len, hash);
-    }
+    else if (make)
+        series = series_make(family, text, hash);
     if (labels != small)
         mem_free(labels);
     return series;
+}
+
+struct series *series_get(const struct metric_family *family, const char *const *values)
+{
+    return series_take(family, values, true);
+}
+
+struct series *series_get_existing(const struct metric_family *family, const char *const *values)
+{
+    return series_take(family, values, false);
 }
 
 void series_drop(struct series *series)

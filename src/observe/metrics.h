@@ -34,6 +34,8 @@ void metrics_done(void);
 /* The series with these values (copied), made when new. Control thread. NULL only without memory or past the bound
  * (counted in maitred_series_dropped_total). */
 struct series *series_get(const struct metric_family *family, const char *const *values);
+/* The same, but NULL when there is none yet: for series that are made only once they are needed. */
+struct series *series_get_existing(const struct metric_family *family, const char *const *values);
 void series_drop(struct series *series);
 
 /* Where a series counts: it stays as long as the series, and a holder that counts on every request keeps it, so that it

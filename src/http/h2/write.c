@@ -113,7 +113,8 @@ int h2_submit_response(struct h2_stream *s, const struct message *head, bool end
     put_fields(&list, &head->fields, skip, tunnel);
     if (date.len > 0 && fields_find(&head->fields, FIELD_DATE) == NULL)
         put(&list, SLICE("date"), date);
-    if (s->out_kind == OUT_COUNTED ||
+    /* An end in the head says all of a body that nobody has measured: trailers alone, in gRPC. */
+    if ((s->out_kind == OUT_COUNTED && (!end || head->body_length >= 0)) ||
         (is_head && head->body_length >= 0 && !in_fields && status_has_body(head->status, METHOD_GET)))
         put_length(&list, MAX(head->body_length, 0));
     return submitted(nghttp2_submit_response(s->conn->session, s->id, list.v, list.count, end ? NULL : &body));

@@ -204,6 +204,19 @@ static void without_memory_a_series_is_refused_and_counted(void **state)
     assert_int_equal(metrics_dropped(), 2);
 }
 
+static void a_series_that_nobody_made_is_not_made_by_asking(void **state)
+{
+    const char *values[] = { "asked", "2xx", NULL };
+    assert_null(series_get_existing(&requests, values));
+    struct series *made = get(&requests, "asked", "2xx");
+    assert_ptr_equal(series_get_existing(&requests, values), made);
+    series_drop(made);
+    assert_ptr_equal(series_get_existing(&requests, values), made); /* it was counted */
+    series_drop(made);
+    series_drop(made);
+    assert_null(series_get_existing(&requests, values));
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -218,6 +231,7 @@ int main(void)
         TEST(counting_without_a_series_does_nothing),
         TEST(series_past_the_bound_of_their_family_are_refused_and_counted),
         TEST(without_memory_a_series_is_refused_and_counted),
+        TEST(a_series_that_nobody_made_is_not_made_by_asking),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
