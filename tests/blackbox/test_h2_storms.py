@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from kit import ports
+from kit.certificates import Authority
 from kit.gateway import THREAD_SANITIZED, upstream, wait_until
 from kit.http2 import ConnectionLost, H2Origin, StreamReset, answer, h2_connect, request_fields
 from kit.wire import connect
@@ -169,11 +170,24 @@ def test_nghttpd_serves_files_and_takes_uploads_byte_for_byte(gateway, nghttpd):
 
 @pytest.mark.parametrize("protocol", ["h1", "h2"])
 def test_h2load_sees_no_failure(gateway, origin, nghttpd, protocol):
-    gw = gateway(upstreams={"app": upstream(nghttpd(), protocol="h2") if protocol == "h2" else upstream(origin(script=lambda call: call.answer(200, b"x" * 1000)))},
+    gw = gateway(access_log={"to": "stdout", "buffer": "8MiB"}, upstreams={"app": upstream(nghttpd(), protocol="h2") if protocol == "h2" else upstream(origin(script=lambda call: call.answer(200, b"x" * 1000)))},
                  routes=[{"proxy": "app"}])
     done = subprocess.run(["h2load", "-n", "6000", "-c", "6", "-m", "30", "-t", "1", f"http://127.0.0.1:{gw.port}/small"], capture_output=True, text=True, timeout=50)
     assert re.search(r"6000 succeeded, 0 failed, 0 errored, 0 timeout", done.stdout), done.stdout
     assert re.search(r"status codes: 6000 2xx", done.stdout)
+
+
+def test_curl_and_h2load_speak_it_over_tls(gateway, h2_origin, folder):
+    authority = Authority(folder)
+    certificate, port = authority.issue("gateway.test"), ports.free_port()
+    gateway(to=h2_origin(script=lambda s: answer(s, body=b"secret")), upstream_settings={"protocol": "h2"}, access_log={"to": "stdout", "buffer": "8MiB"},
+            listeners=[{"address": f"127.0.0.1:{port}", "tls": {"certificates": [certificate.pair]}}])
+    for version, name in (("--http2", b"HTTP/2 200"), ("--http1.1", b"HTTP/1.1 200 OK")):
+        got = subprocess.run(["curl", "-sS", "-i", "--max-time", "20", version, "--cacert", authority.path, "--resolve", f"gateway.test:{port}:127.0.0.1",
+                              f"https://gateway.test:{port}/"], capture_output=True, check=True).stdout
+        assert got.startswith(name) and got.endswith(b"secret")
+    done = subprocess.run(["h2load", "-n", "1500", "-c", "4", "-m", "20", "-t", "1", f"https://127.0.0.1:{port}/"], capture_output=True, text=True, timeout=50)
+    assert "1500 succeeded, 0 failed, 0 errored, 0 timeout" in done.stdout and "Application protocol: h2" in done.stdout, done.stdout
 
 
 # ---- storms ----

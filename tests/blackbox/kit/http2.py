@@ -92,9 +92,9 @@ class H2Stream:
 
     # ---- sending ----
 
-    def send_head(self, fields, end=False):
+    def send_head(self, fields, end=False, flush=True):
         fields = [(n.encode("latin-1"), v.encode("latin-1")) for n, v in fields]
-        self.wire._do(lambda c: c.send_headers(self.id, fields, end_stream=end))
+        self.wire._do(lambda c: c.send_headers(self.id, fields, end_stream=end), flush)
 
     def send(self, data, end=False, timeout=TIMEOUT):
         view, deadline = memoryview(data), time.monotonic() + timeout
@@ -201,7 +201,7 @@ class H2Wire:
                     self._receive()
                     self._flush()
 
-    def _do(self, what):
+    def _do(self, what, flush=True):
         with self.changed:
             if self.lost:
                 raise ConnectionLost(self.lost)
@@ -209,7 +209,8 @@ class H2Wire:
                 what(self.h2)
             except h2.exceptions.StreamClosedError:
                 raise StreamReset("STREAM_CLOSED") from None
-            self._flush()
+            if flush:
+                self._flush()
 
     # ---- events ----
 
@@ -392,6 +393,8 @@ def answer(stream, status=200, body=b"", fields=(), length=True):
     stream.body()
     more = [("content-length", str(len(body)))] if length and status not in (204, 304) else []
     is_head = dict(stream.fields)[":method"] == "HEAD"
-    stream.send_head([(":status", str(status)), *fields, *more], end=is_head or not body)
-    if body and not is_head:
-        stream.send(body, end=True)
+    bare = is_head or not body
+    with stream.wire.changed:  # in one piece: a kill comes before it or behind it
+        stream.send_head([(":status", str(status)), *fields, *more], end=bare, flush=bare)
+        if not bare:
+            stream.send(body, end=True)
