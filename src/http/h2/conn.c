@@ -265,6 +265,11 @@ void h2_conn_abort(struct h2_conn *conn, uint32_t code, enum err err)
     }
     conn->draining = true;
     conn->state = H2_ENDING;
+    if (conn->is_client) { /* its owner would have to look after what only waits for its end */
+        h2_send_last(conn);
+        h2_conn_end(conn, err);
+        return;
+    }
     lose_streams(conn, err);
     if (conn->state != H2_CLOSED)
         h2_flush_later(conn);

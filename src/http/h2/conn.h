@@ -41,6 +41,7 @@ enum {
     STREAMS_DEFAULT = 100,              /* http_limits.streams_max when it is 0 */
     CONNECTION_BYTES_DEFAULT = 1 << 20, /* http_limits.connection_bytes_max when it is 0 */
     WINDOW_FIRST = 65535,               /* what a peer may send before it has seen our SETTINGS (RFC 9113 6.9.2) */
+    COST_RESET = 50, /* of a client's patience: a stream that it resets, or makes us reset: 200 at once, 20 a second */
     OUTBOUND_MAX = 512, /* frames that wait for a peer that does not read, before it is not listened to either */
 };
 
@@ -62,7 +63,7 @@ enum h2_news {
 };
 
 /* What a frame asked for that has to wait until nghttp2 has returned. */
-enum h2_todo { TODO_SETTLED = 1, TODO_LAST_ID = 2, TODO_GONE = 4 };
+enum h2_todo { TODO_SETTLED = 1, TODO_LAST_ID = 2, TODO_GONE = 4, TODO_CALM = 8 };
 
 /* How a body is framed: DATA all the same; what may follow differs. */
 enum h2_out { OUT_NONE /* may not be */, OUT_COUNTED /* `owed` bytes */, OUT_OPEN };
@@ -286,6 +287,8 @@ bool h2_open_tunnel(struct h2_stream *s);
 void h2_set_send_callbacks(nghttp2_session_callbacks *callbacks);
 void h2_flush(struct h2_conn *conn);
 void h2_flush_later(struct h2_conn *conn);
+/* Last words, as far as the kernel takes them at once; nothing is told. */
+void h2_send_last(struct h2_conn *conn);
 /* The connection is about to be closed: what is ready to be said is, with GOAWAY, as far as it goes. */
 void h2_say_goodbye(struct h2_conn *conn);
 enum sent h2_send_body(struct stream *stream, struct pipe *pipe);

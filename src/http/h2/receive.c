@@ -5,7 +5,7 @@
  * stream's window and to the connection's.  So the connection's window bounds what all its bodies hold together, and
  * streams that stall cannot hold up the others before they hold all of it.
  *
- * What costs a peer nothing and us something (empty DATA, PING, SETTINGS, resets of what was not answered yet) is paid
+ * What costs a peer nothing and us something (empty DATA, PING, SETTINGS, resets, faults that make us reset) is paid
  * from a budget that time and useful work refill; when it is used up the connection ends with ENHANCE_YOUR_CALM.
  */
 #include "http/h2/conn.h"
@@ -18,7 +18,6 @@
 enum {
     PATIENCE_MAX = 10000,
     PATIENCE_A_SECOND = 1000,
-    COST_RESET = 50, /* of a stream by a client: 200 at once, 20 a second */
     COST_SETTINGS = 50,
     COST_PING = 20,
     COST_EMPTY_DATA = 20,
@@ -240,6 +239,8 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
         head_frame(conn, frame);
         break;
     case NGHTTP2_DATA:
+        if (frame->data.padlen > 0 && frame->hd.length <= frame->data.padlen && !h2_spend(conn, COST_EMPTY_DATA))
+            return calm_down(conn);
         s = frame->hd.flags & NGHTTP2_FLAG_END_STREAM ? find(session, frame->hd.stream_id) : NULL;
         if (s)
             end_body(s, NULL);
@@ -479,7 +480,7 @@ static void do_todo(struct h2_conn *conn)
 {
     unsigned todo = conn->todo;
 
-    conn->todo = 0;
+    conn->todo &= TODO_CALM;
     if (conn->is_client && (todo & TODO_SETTLED))
         client_settled(conn);
     if (conn->is_client && (todo & TODO_GONE) && conn->state != H2_CLOSED)

@@ -102,14 +102,26 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
     return NGHTTP2_ERR_PAUSE;
 }
 
+static void note_reset(struct h2_conn *conn, const nghttp2_frame *frame)
+{
+    uint32_t code = frame->rst_stream.error_code;
+    bool fault = code == NGHTTP2_PROTOCOL_ERROR || code == NGHTTP2_FLOW_CONTROL_ERROR ||
+                 code == NGHTTP2_STREAM_CLOSED || code == NGHTTP2_FRAME_SIZE_ERROR;
+
+    if (conn->reset_low == 0 || frame->hd.stream_id < conn->reset_low)
+        conn->reset_low = frame->hd.stream_id;
+    if (fault && !conn->is_client && !h2_spend(conn, COST_RESET))
+        conn->todo |= TODO_CALM;
+}
+
 /* Its bytes are appended to `out` right after this. */
 static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
     struct h2_conn *conn = user;
     struct h2_stream *s;
 
-    if (frame->hd.type == NGHTTP2_RST_STREAM && (conn->reset_low == 0 || frame->hd.stream_id < conn->reset_low))
-        conn->reset_low = frame->hd.stream_id;
+    if (frame->hd.type == NGHTTP2_RST_STREAM)
+        note_reset(conn, frame);
     switch (frame->hd.type) {
     case NGHTTP2_HEADERS:
     case NGHTTP2_RST_STREAM:
@@ -280,6 +292,12 @@ void h2_say_goodbye(struct h2_conn *conn)
         (void)send_out(conn);
 }
 
+void h2_send_last(struct h2_conn *conn)
+{
+    if (make_frames(conn) == 0)
+        (void)send_out(conn);
+}
+
 static void end_if_done(struct h2_conn *conn)
 {
     if (conn->state == H2_CLOSED || conn->out.bytes > 0 || nghttp2_session_want_write(conn->session))
@@ -315,6 +333,10 @@ void h2_flush(struct h2_conn *conn)
         take_marks(conn);
         give_room(conn);
         h2_tell(conn);
+        if (conn->state == H2_OPEN && (conn->todo & TODO_CALM)) {
+            h2_conn_abort(conn, NGHTTP2_ENHANCE_YOUR_CALM, ERR_PROTOCOL);
+            return;
+        }
         if (conn->state == H2_CLOSED || !conn->paused || conn->out.bytes >= OUT_MAX / 2)
             break;
         if (flushes == 0) {

@@ -605,3 +605,24 @@ struct user *user_open(void)
     assert_int_equal(http_open(&w2.conn->base, arena, &events, u, &u->stream), 0);
     return u;
 }
+
+struct user *h2_client_or_not(void)
+{
+    struct dial dial = { .timeout_ms = 60000 };
+    struct http_conn *conn = NULL;
+    struct user *u = user_new();
+
+    listen_somewhere();
+    dial.to = &w2.address;
+    int err = h2_connect(&w2.loop, &dial, &w2.owner, &conn);
+    w2.conn = (struct h2_conn *)conn;
+    struct pollfd ready = { .fd = w2.listener, .events = POLLIN };
+    if (poll(&ready, 1, err ? 10 : 1000) == 1) /* it may have been connected all the same */
+        w2.raw = accept4(w2.listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    struct arena *arena = err ? NULL : arena_new(&w2.memory, ARENA_LIMIT_DEFAULT);
+    if (arena && http_open(&w2.conn->base, arena, &events, u, &u->stream) < 0) {
+        u->stream = NULL;
+        arena_free(arena);
+    }
+    return u;
+}

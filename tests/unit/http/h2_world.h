@@ -104,3 +104,5 @@ enum sent user_end(struct user *u, struct fields *trailers);
 void user_take(struct user *u); /* all that is in `in` */
 void user_release(struct user *u);
 struct user *user_open(void); /* client role */
+/* With calls that may fail: w2.conn, the stream stay NULL then. */
+struct user *h2_client_or_not(void);
