@@ -10,6 +10,7 @@
 #include "exchange/exchange.h"
 #include "exchange/worker.h"
 #include "http/conn.h"
+#include "observe/log.h"
 #include "observe/metrics.h"
 #include "route/router.h"
 #include "serve/serving.h"
@@ -56,6 +57,7 @@ static void on_dropped(struct stream_host *host, enum err err)
     const struct worker *worker = container_of(host, struct server, host)->worker;
     if (worker->errors)
         series_add(worker->errors[err], worker->index, 1);
+    log_info("dropped", "given up before there was a request: %s", err_info(err)->word);
 }
 
 /* ---- TLS ---- */

@@ -399,6 +399,8 @@ def test_a_service_that_cannot_prove_itself_gets_no_request(gateway, authority, 
     line = gw.lines(3, status=502)[0]
     assert line["error"] == {"side": "upstream", "word": "tls_failed"} and line["tries"] == 2
     assert not service.requests
+    gw.errors.wait(lambda e: "handshake failed" in e[2], "of the reason")
+    assert gw.stop() == 0  # the log is whole
     said = [e[2] for e in gw.errors.items if "handshake failed" in e[2]]
     assert len(said) == 1 and service.address in said[0] and "`app`" in said[0] and re.search(reason, said[0]), said
 
@@ -469,11 +471,12 @@ def test_what_is_no_tls_at_all_is_closed_and_counted(secure):
 
 @pytest.mark.parametrize("begin", [b"", b"\x16\x03\x01\x02\x00"])
 def test_a_client_that_does_not_go_on_with_its_handshake_is_closed(secure, begin):
-    gw = secure(timeouts={"handshake": "200ms"})
+    gw = secure(timeouts={"handshake": "200ms"}, log_level="info")
     with connect(gw.tls_port) as wire:
         wire.send(begin)
         assert wire.is_closed()
     gw.wait_for_metric(1, "maitred_errors_total", side="client", error="handshake_timeout")
+    assert gw.errors.wait(lambda e: e[1] == "dropped", "of it")[2].endswith(": handshake_timeout")
 
 
 # ---- secrets ----
