@@ -5,6 +5,7 @@ import os
 import re
 import ssl
 import subprocess
+import threading
 import time
 
 import pytest
@@ -183,6 +184,43 @@ def test_a_certificate_that_is_replaced_on_disk_is_served_without_a_signal_or_a_
         load.served(10)
         kept.get("/behind", host="a.test")
         assert kept.serial == served.serial
+
+
+def test_reloads_renewals_and_an_upgrade_lose_no_request_over_tls(secure, authority):
+    served, newer = authority.issue("a.test"), authority.issue("a.test", file="newer")
+    gw = secure(served)
+    stop, failed, done = threading.Event(), [], [0, 0, 0]
+
+    def ask(number, keep):
+        context = authority.context()
+        try:
+            while not stop.is_set():
+                with tls_connect(gw.tls_port, context) as wire:
+                    for _ in range(20 if keep else 1):
+                        response = wire.get("/", host="a.test")
+                        assert response.status == 200
+                        done[number] += 1
+                        if response.get("Connection") == "close":
+                            break
+        except Exception as error:
+            failed.append((number, done[number], repr(error)))
+
+    threads = [threading.Thread(target=ask, args=(n, n > 0)) for n in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(3):
+            gw.reload()
+        newer.put_at(served)
+        wait_until(lambda: get(gw, authority.context()).serial == newer.serial or failed, "the new certificate is served")
+        gw.upgrade()
+        gw.wait_for_old()
+        gw.reload()
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(20)
+    assert not failed and min(done) > 0, (failed, done)
 
 
 def test_a_broken_file_leaves_the_certificate_in_force_and_is_told(secure, authority):
