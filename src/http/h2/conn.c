@@ -285,8 +285,8 @@ void h2_conn_drain(struct h2_conn *conn, bool final)
         return;
     if (!final && !conn->is_client) {
         if (!conn->notice_sent)
-            failed = nghttp2_submit_shutdown_notice(conn->session) != 0 ||
-                     nghttp2_submit_ping(conn->session, NGHTTP2_FLAG_NONE, NULL) != 0;
+            failed = nghttp2_submit_shutdown_notice(conn->session);
+        conn->ping_due = !conn->notice_sent;
         conn->notice_sent = true;
     } else {
         failed =

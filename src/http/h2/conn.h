@@ -179,6 +179,7 @@ struct h2_conn {
     bool settled;     /* client: the service's SETTINGS have come */
     bool draining;    /* no new streams */
     bool notice_sent; /* server: GOAWAY with 2^31-1; the last id follows a round trip later */
+    bool ping_due;    /* it has to go behind that GOAWAY, which nghttp2 would send later */
     bool goaway_sent;
     bool fin;        /* the peer's end was read */
     bool paused;     /* nghttp2 has more to send */

@@ -165,12 +165,16 @@ static void set_marks(struct h2_conn *conn, uint64_t before)
     mark(s);
 }
 
-/* Bodies that end otherwise than in a DATA frame. true: there is more to send now. */
+/* What has to go behind the frames that have been made: bodies that end otherwise than in a DATA frame, the PING by
+ * which GOAWAY is known to have been read. true: there is more to send now. */
 static bool send_endings(struct h2_conn *conn)
 {
     struct link *link;
-    bool any = false;
+    bool any = conn->ping_due;
 
+    if (conn->ping_due) /* without memory for it the last GOAWAY waits for idleness */
+        (void)nghttp2_submit_ping(conn->session, NGHTTP2_FLAG_NONE, NULL);
+    conn->ping_due = false;
     while ((link = list_pop_front(&conn->endings)) != NULL) {
         struct h2_stream *s = container_of(link, struct h2_stream, end_link);
         any = true;
