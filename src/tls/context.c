@@ -138,6 +138,8 @@ static int set_server(SSL_CTX *ctx, struct tls_context *c, const struct tls_set 
     const struct tls_material *m = c->material;
 
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+    /* Our order, but ChaCha20 for clients that prefer it: they have no hardware for AES. */
+    SSL_CTX_set_options(ctx, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
     SSL_CTX_set_timeout(ctx, m->session_lifetime_s);
     SSL_CTX_set_client_hello_cb(ctx, tls_hello_callback, c);
     SSL_CTX_set_tlsext_servername_callback(ctx, acknowledge_name);
