@@ -283,6 +283,8 @@ void h2_conn_drain(struct h2_conn *conn, bool final)
     conn->draining = true;
     if (conn->state > H2_OPEN || conn->goaway_sent)
         return;
+    if (final)
+        server_reset_late(conn);
     if (!final && !conn->is_client) {
         if (!conn->notice_sent)
             failed = nghttp2_submit_shutdown_notice(conn->session);

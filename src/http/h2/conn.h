@@ -42,7 +42,8 @@ enum {
     CONNECTION_BYTES_DEFAULT = 1 << 20, /* http_limits.connection_bytes_max when it is 0 */
     WINDOW_FIRST = 65535,               /* what a peer may send before it has seen our SETTINGS (RFC 9113 6.9.2) */
     COST_RESET = 50, /* of a client's patience: a stream that it resets, or makes us reset: 200 at once, 20 a second */
-    OUTBOUND_MAX = 512, /* frames that wait for a peer that does not read, before it is not listened to either */
+    LATE_RESETS_MAX = 8, /* answered streams whose request goes on; more are reset at once */
+    OUTBOUND_MAX = 512,  /* frames that wait for a peer that does not read, before it is not listened to either */
 };
 
 enum h2_state { H2_CONNECTING, H2_OPEN, H2_ENDING /* our last words are on their way */, H2_LINGERING, H2_CLOSED };
@@ -63,7 +64,10 @@ enum h2_news {
 };
 
 /* What a frame asked for that has to wait until nghttp2 has returned. */
-enum h2_todo { TODO_SETTLED = 1, TODO_LAST_ID = 2, TODO_GONE = 4, TODO_CALM = 8 };
+enum h2_todo { TODO_SETTLED = 1, TODO_LAST_ID = 2, TODO_GONE = 4, TODO_CALM = 8, TODO_RESETS = 16 };
+
+/* What a PING of ours is to tell by coming back. */
+enum h2_ping { PING_GOAWAY_READ = 1, PING_ANSWER_READ = 2 };
 
 /* How a body is framed: DATA all the same; what may follow differs. */
 enum h2_out { OUT_NONE /* may not be */, OUT_COUNTED /* `owed` bytes */, OUT_OPEN };
@@ -159,16 +163,17 @@ struct h2_conn {
         } client;
     };
     struct h2_patience patience;
-    uint32_t count;             /* streams attached */
-    uint32_t requests;          /* ever */
-    uint32_t early_heads;       /* client: sent before SETTINGS came */
-    uint32_t block_bytes;       /* of the header block that is coming, decoded */
-    size_t queued_bytes;        /* in all streams' out */
-    size_t dropped_bytes;       /* of bodies that nobody takes: to be returned to the window */
-    int32_t last_id;            /* server: the highest that the client has used */
-    int32_t reset_low;          /* the lowest id that we have reset; 0: none */
-    int32_t gap_begin, gap_end; /* between these, exclusively, the latest ids that it passed over */
-    uint32_t abort_code;        /* set in a callback that then fails */
+    uint32_t count;                /* streams attached */
+    uint32_t requests;             /* ever */
+    uint32_t early_heads;          /* client: sent before SETTINGS came */
+    uint32_t block_bytes;          /* of the header block that is coming, decoded */
+    size_t queued_bytes;           /* in all streams' out */
+    size_t dropped_bytes;          /* of bodies that nobody takes: to be returned to the window */
+    int32_t last_id;               /* server: the highest that the client has used */
+    int32_t reset_low;             /* the lowest id that we have reset; 0: none */
+    int32_t gap_begin, gap_end;    /* between these, exclusively, the latest ids that it passed over */
+    int32_t late[LATE_RESETS_MAX]; /* server: ids that are reset once the answer has been read */
+    uint32_t abort_code;           /* set in a callback that then fails */
     struct address peer;
     uint16_t magic;
     uint8_t state;     /* enum h2_state */
@@ -179,6 +184,8 @@ struct h2_conn {
     bool settled;     /* client: the service's SETTINGS have come */
     bool draining;    /* no new streams */
     bool notice_sent; /* server: GOAWAY with 2^31-1; the last id follows a round trip later */
+    uint8_t late_count;
+    bool late_pinged; /* PING_ANSWER_READ is on its way, for all of them */
     bool ping_due;    /* it has to go behind that GOAWAY, which nghttp2 would send later */
     bool goaway_sent;
     bool fin;        /* the peer's end was read */
@@ -317,8 +324,13 @@ void client_lost(struct h2_conn *conn, struct h2_stream *s, enum err err);
 void client_settled(struct h2_conn *conn);
 /* GOAWAY came. */
 void client_gone(struct h2_conn *conn);
+/* The answers are known to have been read. */
+void server_reset_late(struct h2_conn *conn);
 /* The request goes to nghttp2, which sends it. ERR_NONE, or why not. */
 enum err client_submit(struct h2_stream *s, const struct message *head);
+
+/* -ERR_MEMORY. */
+MUST_USE int h2_submit_ping(struct h2_conn *conn, enum h2_ping what);
 
 /* ---- codes.c ---- */
 

@@ -255,8 +255,8 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
             conn->todo |= TODO_SETTLED;
         break;
     case NGHTTP2_PING:
-        if ((frame->hd.flags & NGHTTP2_FLAG_ACK) && conn->notice_sent)
-            conn->todo |= TODO_LAST_ID;
+        if (frame->hd.flags & NGHTTP2_FLAG_ACK)
+            conn->todo |= frame->ping.opaque_data[0] == PING_ANSWER_READ ? TODO_RESETS : TODO_LAST_ID;
         break;
     case NGHTTP2_GOAWAY:
         conn->draining = true;
@@ -485,7 +485,9 @@ static void do_todo(struct h2_conn *conn)
         client_settled(conn);
     if (conn->is_client && (todo & TODO_GONE) && conn->state != H2_CLOSED)
         client_gone(conn);
-    if (!conn->is_client && (todo & TODO_LAST_ID) && conn->state == H2_OPEN)
+    if (!conn->is_client && (todo & TODO_RESETS))
+        server_reset_late(conn);
+    if (conn->notice_sent && (todo & TODO_LAST_ID) && conn->state == H2_OPEN)
         h2_conn_drain(conn, true);
 }
 

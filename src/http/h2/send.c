@@ -151,6 +151,13 @@ void h2_set_send_callbacks(nghttp2_session_callbacks *callbacks)
 
 /* ---- the flush ---- */
 
+int h2_submit_ping(struct h2_conn *conn, enum h2_ping what)
+{
+    const uint8_t data[8] = { (uint8_t)what };
+
+    return nghttp2_submit_ping(conn->session, NGHTTP2_FLAG_NONE, data) == 0 ? 0 : -ERR_MEMORY;
+}
+
 static void set_marks(struct h2_conn *conn, uint64_t before)
 {
     struct h2_stream *s = conn->fresh;
@@ -170,10 +177,9 @@ static void set_marks(struct h2_conn *conn, uint64_t before)
 static bool send_endings(struct h2_conn *conn)
 {
     struct link *link;
-    bool any = conn->ping_due;
+    /* without memory for it the last GOAWAY waits for idleness */
+    bool any = conn->ping_due && h2_submit_ping(conn, PING_GOAWAY_READ) == 0;
 
-    if (conn->ping_due) /* without memory for it the last GOAWAY waits for idleness */
-        (void)nghttp2_submit_ping(conn->session, NGHTTP2_FLAG_NONE, NULL);
     conn->ping_due = false;
     while ((link = list_pop_front(&conn->endings)) != NULL) {
         struct h2_stream *s = container_of(link, struct h2_stream, end_link);

@@ -7,7 +7,7 @@
  * dropped without an exchange.
  *
  * A response may be complete before its request is: the rest is not drained but refused, by RST_STREAM with NO_ERROR
- * behind the response (RFC 9113 8.1).
+ * once the response has been read (RFC 9113 8.1).
  */
 #include "base/arena.h"
 #include "base/memory.h"
@@ -349,6 +349,32 @@ static void server_reset(struct stream *stream, enum err err)
     pipe_done(&stream->in);
 }
 
+/* The request goes on behind its answer: RST_STREAM with NO_ERROR (RFC 9113 8.1), but not in the same breath. There are
+ * clients that then drop the answer (curl before 8.0), so it waits for a PING to come back; the window stays shut. */
+static void reset_behind_answer(struct h2_stream *s)
+{
+    struct h2_conn *conn = s->conn;
+
+    if (!s->known)
+        return;
+    if (conn->late_count == LATE_RESETS_MAX || (!conn->late_pinged && h2_submit_ping(conn, PING_ANSWER_READ) < 0)) {
+        h2_rst(s, NGHTTP2_NO_ERROR);
+        return;
+    }
+    conn->late_pinged = true;
+    conn->late[conn->late_count++] = s->id;
+    h2_flush_later(conn);
+}
+
+void server_reset_late(struct h2_conn *conn)
+{
+    while (conn->late_count > 0)
+        (void)nghttp2_submit_rst_stream(conn->session, NGHTTP2_FLAG_NONE, conn->late[--conn->late_count],
+                                        NGHTTP2_NO_ERROR); /* nothing, if the client has ended it meanwhile */
+    conn->late_pinged = false;
+    h2_flush_later(conn);
+}
+
 static void server_release(struct stream *stream)
 {
     struct h2_stream *s = h2_stream_of(stream);
@@ -362,7 +388,7 @@ static void server_release(struct stream *stream)
         give_up(s);
         return;
     }
-    h2_rst(s, NGHTTP2_NO_ERROR); /* if the request has not ended */
+    reset_behind_answer(s);
     h2_earn(conn, ANSWER_WORTH);
     h2_detach(s);
     if (stream->last && conn->state == H2_OPEN)

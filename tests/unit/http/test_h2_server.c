@@ -296,6 +296,9 @@ static void an_answer_before_the_requests_end_is_followed_by_a_reset_without_err
     user_reply(u, 403, "no");
     user_release(u);
     assert_int_equal(peer_body_len(1), 2);
+    struct got_frame *ping = peer_want(NGHTTP2_PING, 0);
+    assert_null(peer_got(NGHTTP2_RST_STREAM, 1, 0)); /* not before the answer has been read */
+    peer_frame(NGHTTP2_PING, NGHTTP2_FLAG_ACK, 0, ping->payload, 8);
     assert_int_equal(frame_u32(peer_want(NGHTTP2_RST_STREAM, 1), 0), NGHTTP2_NO_ERROR);
     peer_data(1, 0, "still coming");
     peer_get(3, "/");
