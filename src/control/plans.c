@@ -37,11 +37,15 @@ static const struct metric_family latency_family = {
 };
 const char *const status_class_words[STATUS_CLASSES] = { "none", "1xx", "2xx", "3xx", "4xx", "5xx" };
 
+struct call_series {
+    struct series *series[GRPC_STATUS_COUNT];
+    metric_cell *places[GRPC_STATUS_COUNT];
+};
+
 struct built_plan {
     struct plan plan;
     struct series *requests[STATUS_CLASSES], *latency;
-    struct series *calls[GRPC_STATUS_COUNT];
-    metric_cell *call_places[GRPC_STATUS_COUNT];
+    struct call_series *calls;  /* NULL before its first call */
     struct letter letter;       /* carries it to the control thread */
     struct letter calls_letter; /* asks it for the series of calls, and holds a reference */
     struct loop *control;
@@ -63,8 +67,9 @@ static void free_parts(struct plan *plan)
     for (int i = 0; i < STATUS_CLASSES; i++)
         series_drop(built->requests[i]);
     series_drop(built->latency);
-    for (int i = 0; i < GRPC_STATUS_COUNT; i++)
-        series_drop(built->calls[i]);
+    for (int i = 0; built->calls && i < GRPC_STATUS_COUNT; i++)
+        series_drop(built->calls->series[i]);
+    mem_free(built->calls);
     mem_free(plan->policies);
     mem_free(plan->handler_per_worker);
     mem_free(plan->locals);
@@ -98,13 +103,17 @@ const char *plan_call_label(enum grpc_status status)
 
 static void make_call_series(struct plan *plan)
 {
+    struct call_series *calls = mem_zalloc(sizeof(*calls));
     struct built_plan *built = plan->owner;
+    if (!calls)
+        return; /* they are counted, and not told */
     for (int i = 0; i < GRPC_STATUS_COUNT; i++) {
         const char *values[] = { plan->route, plan_call_label((enum grpc_status)i), NULL };
-        built->calls[i] = series_get(&calls_family, values);
-        built->call_places[i] = series_place(built->calls[i]);
+        calls->series[i] = series_get(&calls_family, values);
+        calls->places[i] = series_place(calls->series[i]);
     }
-    grpc_counts_place(&plan->grpc_counts, plan->workers - 1, built->call_places);
+    built->calls = calls;
+    grpc_counts_place(&plan->grpc_counts, plan->workers - 1, calls->places);
 }
 
 static void make_asked(struct letter *letter, struct loop *loop)

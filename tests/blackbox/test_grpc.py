@@ -331,6 +331,20 @@ def test_a_service_that_breaks_off_behind_a_message_resets_the_call(called):
         origin.stop()
 
 
+def test_a_stream_goes_on_over_a_reload(called, service):
+    channel = called(service())
+    mine = queue.Queue()
+    answers = channel.stream_stream("Chat")(iter(mine.get, None), timeout=WAIT)
+    mine.put(b"before")
+    assert next(answers) == b"you said before"
+    called.gw.reload({**called.gw.config, "routes": [{"name": "none", "respond": 404}]})
+    assert channel.error().code() is CODE.UNIMPLEMENTED  # what is new goes by the new configuration
+    mine.put(b"after")
+    assert next(answers) == b"you said after"
+    mine.put(None)
+    assert list(answers) == [] and answers.code() is CODE.OK
+
+
 # ---- cancelling ----
 
 

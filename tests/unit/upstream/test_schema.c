@@ -189,6 +189,45 @@ static int let_go(void **state)
     return 0;
 }
 
+static void statuses_to_try_again_are_numbers_and_words(void **state)
+{
+    loads("{ targets: ['10.0.0.1:1'], retry: { on: [502, 599, unavailable, internal, non_idempotent] } }");
+    const struct retry_set *set = &loaded.retry.set;
+    assert_true(set->any && set->statuses && set->non_idempotent);
+    assert_true(retry_set_has_status(set, 502) && retry_set_has_status(set, 599));
+    assert_false(retry_set_has_status(set, 503) || retry_set_has_status(set, 200) || retry_set_has_status(set, 999));
+    assert_true(retry_set_has_call(set, GRPC_STATUS_UNAVAILABLE) && retry_set_has_call(set, GRPC_STATUS_INTERNAL));
+    assert_false(retry_set_has_call(set, GRPC_STATUS_OK) || retry_set_has_call(set, GRPC_STATUS_ABSENT));
+    assert_int_equal(loaded.retry.wait_max_ms, 1000);
+    loads("{ targets: ['10.0.0.1:1'], retry: { on: aborted } }");
+    assert_true(retry_set_has_call(&loaded.retry.set, GRPC_STATUS_ABORTED) && !loaded.retry.set.statuses);
+    loads("targets: ['10.0.0.1:1']");
+    assert_false(loaded.retry.set.any);
+}
+
+static void what_is_no_status_to_try_again_is_refused(void **state)
+{
+    static const char *const wrong[] = { "399", "600", "200", "ok", "UNAVAILABLE", "5xx", "''", "-1", "[ [502] ]" };
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        char text[100];
+        (void)snprintf(text, sizeof(text), "{ targets: ['10.0.0.1:1'], retry: { on: %s } }", wrong[i]);
+        if (load(text) != 1)
+            fail_msg("`%s` was taken", wrong[i]);
+    }
+    refuses("{ targets: ['10.0.0.1:1'], retry: { on: [502, never] } }", "retry.on[1]", "`unavailable`");
+    refuses("{ targets: ['10.0.0.1:1'], retry: { on: [unavailable, non_idempotent] } }", "retry.on", "HTTP status");
+}
+
+static void what_is_written_down_of_timeouts_is_known(void **state)
+{
+    loads("{ targets: ['10.0.0.1:1'], timeouts: { response: 60s, connect: 1s } }");
+    assert_true(loaded.timeouts.response_set && !loaded.timeouts.body_idle_set);
+    loads("{ targets: ['10.0.0.1:1'], timeouts: { body_idle: 1s, response: } }");
+    assert_true(!loaded.timeouts.response_set && loaded.timeouts.body_idle_set);
+    loads("targets: ['10.0.0.1:1']");
+    assert_true(!loaded.timeouts.response_set && !loaded.timeouts.body_idle_set);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -202,6 +241,9 @@ int main(void)
         cmocka_unit_test(weights_of_zero_alone_are_warned_of),
         cmocka_unit_test(unknown_algorithms_get_a_suggestion),
         cmocka_unit_test(retries_that_make_no_sense_are_refused),
+        cmocka_unit_test(statuses_to_try_again_are_numbers_and_words),
+        cmocka_unit_test(what_is_no_status_to_try_again_is_refused),
+        cmocka_unit_test(what_is_written_down_of_timeouts_is_known),
     };
     return cmocka_run_group_tests(tests, NULL, let_go);
 }
