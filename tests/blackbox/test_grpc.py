@@ -6,7 +6,9 @@ import time
 
 import pytest
 
+from kit import ports
 from kit.calls import WAIT, CallService, Channel
+from kit.certificates import Authority
 from kit.gateway import upstream
 from kit.http2 import H2Origin, h2_connect, request_fields
 
@@ -149,6 +151,24 @@ def test_a_response_timeout_that_is_written_down_is_a_deadline_exceeded(called, 
     error = channel.error("Hang")
     assert error.code() is CODE.DEADLINE_EXCEEDED and "did not answer in time" in error.details()
     assert app.cancelled.wait(WAIT)
+
+
+def test_calls_go_over_tls_on_both_sides(gateway, service, folder):
+    authority = Authority(folder)
+    app = service(certificate=authority.issue("service.test"))
+    port = ports.free_port()
+    tls = {"certificates": [authority.issue("a.test").pair]}
+    gw = gateway(listeners=[{"address": f"127.0.0.1:{port}", "tls": tls}, f"127.0.0.1:{ports.free_port()}"],
+                 upstreams={"app": upstream(app, protocol="h2", tls={"ca": str(authority.path), "server_name": "service.test"})},
+                 routes=[{"name": "calls", "proxy": "app"}])
+    channel = Channel(port, authority)
+    try:
+        parts = [bytes([i]) * 20000 for i in range(100)]
+        assert list(channel.stream_stream("Chat")(iter(parts), timeout=WAIT)) == [b"you said " + p for p in parts]
+        assert channel.error("Fail", fails("ABORTED", "no")).code() is CODE.ABORTED
+    finally:
+        channel.close()
+    assert gw.line(route="calls", grpc_status=10)["tls"].startswith("TLSv1.")
 
 
 # ---- deadlines ----

@@ -20,7 +20,7 @@ WAIT = 10  # seconds: for what is sure to come
 class CallService:
     """Answers as `/test.Service/<method>`; what arrived stands in `calls`: (method, metadata, seconds left or None)."""
 
-    def __init__(self, name="service", port=None, **methods):
+    def __init__(self, name="service", port=None, certificate=None, **methods):
         self.name, self.calls, self.lock, self.faults = name, [], threading.Lock(), []
         self.cancelled, self.began, self.go = threading.Event(), threading.Event(), threading.Event()
         self.methods = {
@@ -40,7 +40,11 @@ class CallService:
         self.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Service", handlers),))
         self.port = port or ports.free_port()
         self.address = f"127.0.0.1:{self.port}"
-        assert self.server.add_insecure_port(self.address) == self.port
+        if certificate:
+            pair = certificate.key.read_bytes(), certificate.cert.read_bytes()
+            assert self.server.add_secure_port(self.address, grpc.ssl_server_credentials([pair])) == self.port
+        else:
+            assert self.server.add_insecure_port(self.address) == self.port
         self.server.start()
 
     def _recorded(self, name, handler):
@@ -111,10 +115,16 @@ class CallService:
 class Channel:
     """A client's: methods by kind, bytes in and out."""
 
-    def __init__(self, port, **options):
-        self.channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=[
-            ("grpc.enable_retries", 0), ("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1),
-            ("grpc.enable_http_proxy", 0), *options.items()])
+    def __init__(self, port, authority=None, name="a.test"):
+        """With an authority: over TLS, to a gateway of that name."""
+        options = [("grpc.enable_retries", 0), ("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1),
+                   ("grpc.enable_http_proxy", 0)]
+        if authority:
+            trusted = grpc.ssl_channel_credentials(authority.path.read_bytes())
+            options.append(("grpc.ssl_target_name_override", name))
+            self.channel = grpc.secure_channel(f"127.0.0.1:{port}", trusted, options=options)
+        else:
+            self.channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=options)
 
     def __getattr__(self, kind):
         """unary_unary("Say") and so on."""
