@@ -286,9 +286,10 @@ void h2_conn_drain(struct h2_conn *conn, bool final)
     if (final)
         server_reset_late(conn);
     if (!final && !conn->is_client) {
-        if (!conn->notice_sent)
+        if (!conn->notice_sent) {
             failed = nghttp2_submit_shutdown_notice(conn->session);
-        conn->ping_due = !conn->notice_sent;
+            conn->ping_due = true;
+        }
         conn->notice_sent = true;
     } else {
         failed =
