@@ -118,7 +118,6 @@ static int set_common(SSL_CTX *ctx, const struct tls_material *m)
 {
     SSL_CTX_set_options(ctx, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
     SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_NO_AUTO_CHAIN);
-    SSL_CTX_set_read_ahead(ctx, 1);
     if (SSL_CTX_set_min_proto_version(ctx, version_of(m->version_min)) != 1 ||
         SSL_CTX_set_max_proto_version(ctx, version_of(m->version_max)) != 1 ||
         SSL_CTX_set_cipher_list(ctx, m->ciphers) != 1 || SSL_CTX_set_ciphersuites(ctx, m->ciphersuites) != 1 ||
@@ -140,6 +139,7 @@ static int set_server(SSL_CTX *ctx, struct tls_context *c, const struct tls_set 
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
     /* Our order, but ChaCha20 for clients that prefer it: they have no hardware for AES. */
     SSL_CTX_set_options(ctx, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
+    SSL_CTX_set_keylog_callback(ctx, tls_records_secret);
     SSL_CTX_set_timeout(ctx, m->session_lifetime_s);
     SSL_CTX_set_client_hello_cb(ctx, tls_hello_callback, c);
     SSL_CTX_set_tlsext_servername_callback(ctx, acknowledge_name);

@@ -62,12 +62,15 @@ static void session_free(struct tls_session *s, struct memory *memory)
 {
     task_cancel(&s->held_task);
     memory_put(memory, s->left, s->left_size);
-    if (s->established) /* else the library would spoil the session for having no close_notify; RFC 5246, 7.2.1 */
+    if (s->established &&
+        s->ssl) /* else the library would spoil the session for having no close_notify; RFC 5246, 7.2.1 */
         SSL_set_shutdown(s->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
     SSL_free(s->ssl);
     tls_context_drop(s->context);
     tls_layer_drop(s->layer);
-    memory_discharge(memory, TLS_CONNECTION_BYTES);
+    tls_records_free(s->records, memory);
+    memory_put(memory, s->ahead, s->ahead_len);
+    memory_discharge(memory, s->charged);
     s->magic = 0;
     memory_put(memory, s, sizeof(*s));
 }
@@ -79,10 +82,11 @@ static struct tls_session *session_new(struct tls_layer *layer, struct memory *m
     if (!s)
         return NULL;
     *s = (struct tls_session){ .magic = TLS_SESSION_MAGIC, .role = (uint8_t)layer->context->material->role };
-    if (!memory_charge(memory, TLS_CONNECTION_BYTES)) {
+    if (!memory_charge(memory, TLS_LIBRARY_BYTES)) {
         memory_put(memory, s, sizeof(*s));
         return NULL;
     }
+    s->charged = TLS_LIBRARY_BYTES;
     task_init(&s->held_task, send_held);
     s->layer = tls_layer_hold(layer);
     s->context = tls_context_hold(layer->context);
@@ -188,6 +192,18 @@ static int after_flush(struct tls_session *s, struct transport *t, int rc)
     return fail(s, t);
 }
 
+/* OpenSSL has done its part, where records.c can go on. */
+static void leave_library(struct tls_session *s, struct memory *memory)
+{
+    if (!tls_records_begin(s))
+        return;
+    SSL_set_shutdown(s->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+    SSL_free(s->ssl);
+    s->ssl = NULL;
+    memory_discharge(memory, TLS_LIBRARY_BYTES - TLS_RECORDS_BYTES);
+    s->charged = TLS_RECORDS_BYTES;
+}
+
 static int finish(struct tls_session *s, struct transport *t)
 {
     if (tls_facts_fill(s, t->facts) < 0) {
@@ -196,9 +212,13 @@ static int finish(struct tls_session *s, struct transport *t)
     }
     count_success(s);
     s->established = true;
-    if (SSL_has_pending(s->ssl))
+    bool hold = may_hold(s);
+    if (s->role == TLS_SERVER)
+        leave_library(s, t->loop->memory);
+    struct tls_worker *worker = s->context->worker;
+    if (worker->in_at < worker->in_len || (s->ssl && SSL_has_pending(s->ssl)))
         t->io.ready |= IO_READABLE; /* bytes came with the end of the handshake */
-    if (s->context->worker->out_len == 0 || !may_hold(s))
+    if (worker->out_len == 0 || !hold)
         return after_flush(s, t, tls_wire_flush(s, 0));
     if (tls_wire_keep(s) < 0)
         return -ERR_MEMORY;
@@ -221,6 +241,15 @@ static int shake(struct tls_session *s, struct transport *t)
     return rc < 0 ? rc : 1;
 }
 
+static int go_on(struct tls_session *s, struct transport *t)
+{
+    int rc = 0;
+
+    if (s->left_len > 0 && !s->held) /* the peer answers nothing before it has got this */
+        rc = after_flush(s, t, tls_wire_flush(s, 0));
+    return rc != 0 || s->established ? rc : shake(s, t);
+}
+
 static int tls_establish(struct transport *t)
 {
     struct tls_session *s = tls_session_of(t);
@@ -228,11 +257,11 @@ static int tls_establish(struct transport *t)
 
     if (rc != 0)
         return rc;
-    s->t = t;
-    ENSURE(s->context->worker->out_len == 0);
-    if (s->left_len > 0 && !s->held) /* the peer answers nothing before it has got this */
-        rc = after_flush(s, t, tls_wire_flush(s, 0));
-    return rc != 0 || s->established ? rc : shake(s, t);
+    tls_wire_begin(s, t);
+    rc = go_on(s, t);
+    if (t->ops != &tls_ops) /* in clear now, and the session is gone */
+        return rc;
+    return tls_wire_end(s) < 0 && rc >= 0 ? -ERR_MEMORY : rc;
 }
 
 /* ---- the end ---- */

@@ -17,6 +17,8 @@
 #include "base/sys.h"
 #include "tls/worker.h"
 
+enum { PIECES_MAX = 64 };
+
 /* ---- receiving ---- */
 
 /* What a read that gave nothing means: 0 the end, -EAGAIN, or the error that stays. */
@@ -36,33 +38,50 @@ static ssize_t read_outcome(struct tls_session *s)
     return -s->broken;
 }
 
-ssize_t tls_recv(struct transport *t, void *buf, size_t len)
+static size_t library_read(struct tls_session *s, char *buf, size_t len, ssize_t *ret_outcome)
 {
-    struct tls_session *s = tls_session_of(t);
+    const struct tls_worker *worker = s->context->worker;
     size_t total = 0, got;
-    ssize_t outcome = -EAGAIN;
 
-    ENSURE(len > 0 && s->established);
-    s->t = t;
-    if (s->broken)
-        return -s->broken;
+    *ret_outcome = -EAGAIN;
     while (total < len) {
-        if (SSL_read_ex(s->ssl, (char *)buf + total, len - total, &got) != 1) {
-            outcome = read_outcome(s);
+        if (SSL_read_ex(s->ssl, buf + total, len - total, &got) != 1) {
+            *ret_outcome = read_outcome(s);
             break;
         }
         total += got;
-        if (!(t->io.ready & IO_READABLE) && !SSL_has_pending(s->ssl))
+        if (!(s->t->io.ready & IO_READABLE) && worker->in_at == worker->in_len && !SSL_has_pending(s->ssl))
             break;
     }
+    return total;
+}
+
+/* Bytes that the kernel will not tell of. */
+static bool holds_bytes(const struct tls_session *s)
+{
+    const struct tls_worker *worker = s->context->worker;
+
+    return worker->in_at < worker->in_len || (s->ssl ? SSL_has_pending(s->ssl) : tls_records_pending(s));
+}
+
+ssize_t tls_recv(struct transport *t, void *buf, size_t len)
+{
+    struct tls_session *s = tls_session_of(t);
+    ssize_t outcome;
+
+    ENSURE(len > 0 && s->established);
+    if (s->broken)
+        return -s->broken;
+    tls_wire_begin(s, t);
+    size_t total = s->ssl ? library_read(s, buf, len, &outcome) : tls_records_read(s, buf, len, &outcome);
     if (s->context->worker->out_len > 0 && tls_wire_flush(s, 0) < 0) /* a key update's answer, an alert */
         s->broken = s->broken ? s->broken : EPIPE;
-    if (total == 0)
-        return outcome;
     /* The end, an error or more bytes are there already: the next call gives them. */
-    if (outcome != -EAGAIN || (total == len && SSL_has_pending(s->ssl)))
+    if (total > 0 && (outcome != -EAGAIN || (total == len && holds_bytes(s))))
         t->io.ready |= IO_READABLE;
-    return (ssize_t)total;
+    if (tls_wire_end(s) < 0 && total == 0)
+        return -ENOMEM;
+    return total > 0 ? (ssize_t)total : outcome;
 }
 
 /* ---- sending ---- */
@@ -85,26 +104,40 @@ static void cursor_skip(struct cursor *c, size_t len)
     c->at += len;
 }
 
-/* The next record's plaintext: in place when one piece fills it or is the last, else brought together. */
-static struct slice next_plaintext(struct cursor *c, unsigned char *record)
+/* The next record's plaintext as pieces and how many bytes they are. */
+static size_t next_pieces(struct cursor *c, struct iovec *pieces, int *ret_count)
 {
-    size_t len = 0;
-    const char *first = (const char *)c->iov->iov_base + c->at;
-    size_t first_len = c->iov->iov_len - c->at;
+    size_t total = 0;
 
-    if (first_len >= TLS_RECORD_BYTES || c->count == 1) {
-        len = MIN(first_len, (size_t)TLS_RECORD_BYTES);
-        cursor_skip(c, len);
-        return slice_make(first, len);
-    }
-    while (c->count > 0 && len < TLS_RECORD_BYTES) {
-        size_t part = MIN(c->iov->iov_len - c->at, (size_t)TLS_RECORD_BYTES - len);
+    *ret_count = 0;
+    while (c->count > 0 && total < TLS_RECORD_BYTES) {
+        size_t part = MIN(c->iov->iov_len - c->at, (size_t)TLS_RECORD_BYTES - total);
         if (part > 0)
-            memcpy(record + len, (const char *)c->iov->iov_base + c->at, part);
-        len += part;
+            pieces[(*ret_count)++] = (struct iovec){ (char *)c->iov->iov_base + c->at, part };
+        total += part;
         cursor_skip(c, part);
     }
-    return slice_make((const char *)record, len);
+    return total;
+}
+
+/* OpenSSL takes one piece: several are brought together. */
+static int library_write(struct tls_session *s, const struct iovec *pieces, int count, size_t total)
+{
+    unsigned char *record = s->context->worker->record;
+    const void *from = count == 1 ? pieces[0].iov_base : record;
+    size_t at = 0, written;
+
+    for (int i = 0; count > 1 && i < count; i++) {
+        memcpy(record + at, pieces[i].iov_base, pieces[i].iov_len);
+        at += pieces[i].iov_len;
+    }
+    if (SSL_write_ex(s->ssl, from, total, &written) == 1) {
+        ENSURE(written == total);
+        return 0;
+    }
+    bool memory = ERR_GET_REASON(ERR_peek_error()) == ERR_R_MALLOC_FAILURE;
+    ERR_clear_error();
+    return memory ? -ENOMEM : -EPROTO;
 }
 
 /* The records of one call: how much plaintext each holds, and where its ciphertext ends in `out`. */
@@ -116,29 +149,25 @@ struct batch {
 
 static int encrypt(struct tls_session *s, struct cursor *c, struct batch *batch)
 {
-    struct tls_worker *worker = s->context->worker;
-    size_t written;
+    struct iovec pieces[PIECES_MAX];
+    int count;
 
-    cursor_skip(c, 0); /* over empty pieces */
     while (c->count > 0 && batch->count < TLS_RECORDS_MAX) {
-        struct slice plain = next_plaintext(c, worker->record);
-        if (plain.len == 0)
+        size_t total = next_pieces(c, pieces, &count);
+        if (total == 0)
             break;
-        if (SSL_write_ex(s->ssl, plain.at, plain.len, &written) != 1) {
-            bool memory = ERR_GET_REASON(ERR_peek_error()) == ERR_R_MALLOC_FAILURE;
-            ERR_clear_error();
-            return memory ? -ENOMEM : -EPROTO;
-        }
-        ENSURE(written == plain.len);
-        batch->plain[batch->count] = plain.len;
-        batch->end[batch->count++] = worker->out_len;
-        batch->plain_total += plain.len;
+        int rc = s->ssl ? library_write(s, pieces, count, total) : tls_records_write(s, pieces, count, total);
+        if (rc < 0)
+            return rc;
+        batch->plain[batch->count] = total;
+        batch->end[batch->count++] = s->context->worker->out_len;
+        batch->plain_total += total;
     }
     return 0;
 }
 
 /* A ticket that waits goes in front, in the same send. */
-static int bring_held(struct tls_session *s)
+static void bring_held(struct tls_session *s)
 {
     struct tls_worker *worker = s->context->worker;
 
@@ -147,7 +176,6 @@ static int bring_held(struct tls_session *s)
     memcpy(worker->out, s->left + s->left_at, s->left_len);
     worker->out_len = s->left_len;
     tls_wire_drop_left(s);
-    return 0;
 }
 
 /* What the caller may count as sent of what has just been encrypted. */
@@ -196,16 +224,11 @@ static ssize_t take_owed(struct tls_session *s, size_t total)
     return (ssize_t)taken;
 }
 
-ssize_t tls_sendv(struct transport *t, const struct iovec *iov, int count, bool more)
+static ssize_t send_pieces(struct tls_session *s, const struct iovec *iov, int count, bool more)
 {
-    struct tls_session *s = tls_session_of(t);
     struct cursor c = { iov, count, 0 };
     size_t total = 0;
 
-    ENSURE(count > 0 && count <= 64 && s->established && s->context->worker->out_len == 0);
-    s->t = t;
-    if (s->broken)
-        return -s->broken;
     for (int i = 0; i < count; i++)
         total += iov[i].iov_len;
     ssize_t taken = take_owed(s, total);
@@ -220,13 +243,26 @@ ssize_t tls_sendv(struct transport *t, const struct iovec *iov, int count, bool 
     return fresh < 0 ? fresh : -EAGAIN;
 }
 
+ssize_t tls_sendv(struct transport *t, const struct iovec *iov, int count, bool more)
+{
+    struct tls_session *s = tls_session_of(t);
+
+    ENSURE(count > 0 && count <= PIECES_MAX && s->established);
+    if (s->broken)
+        return -s->broken;
+    s->t = t;
+    return send_pieces(s, iov, count, more);
+}
+
 void tls_shutdown(struct transport *t)
 {
     struct tls_session *s = tls_session_of(t);
 
-    s->t = t;
     if (s->established && !s->broken && s->owed == 0) {
-        if (SSL_shutdown(s->ssl) < 0)
+        s->t = t;
+        if (!s->ssl)
+            tls_records_shutdown(s);
+        else if (SSL_shutdown(s->ssl) < 0)
             ERR_clear_error();
         /* Together with the FIN. What the kernel has no room for is given up: the caller has sent all it had. */
         (void)tls_wire_flush(s, MSG_MORE);

@@ -34,38 +34,102 @@ static bool judge_beginning(struct tls_session *s, const char *at, size_t len)
     return !s->http && s->hello_bytes <= TLS_HELLO_MAX;
 }
 
-static int wire_read(BIO *bio, char *buf, int len)
+int tls_wire_fill(struct tls_session *s)
 {
-    struct tls_session *s = BIO_get_data(bio);
+    struct tls_worker *worker = s->context->worker;
     struct transport *t = s->t;
     ssize_t got;
 
-    BIO_clear_retry_flags(bio);
-    if (len <= 0 || s->eof)
-        return 0;
-    if (!(t->io.ready & IO_READABLE)) {
-        BIO_set_retry_read(bio);
-        return -1;
+    if (s->eof)
+        return -ECONNRESET;
+    if (!(t->io.ready & IO_READABLE))
+        return -EAGAIN;
+    if (worker->in_at > 0) { /* a part of a record at most */
+        memmove(worker->in, worker->in + worker->in_at, worker->in_len - worker->in_at);
+        worker->in_len -= worker->in_at;
+        worker->in_at = 0;
     }
+    size_t room = TLS_IN_BYTES - worker->in_len;
+    ENSURE(room > 0);
     do {
-        got = sys->recv(t->io.fd, buf, (size_t)len, 0);
+        got = sys->recv(t->io.fd, worker->in + worker->in_len, room, 0);
     } while (got < 0 && errno == EINTR);
     if (got > 0) {
-        if (got < len && !(t->io.ready & IO_HANGUP))
+        if ((size_t)got < room && !(t->io.ready & IO_HANGUP))
             t->io.ready &= (uint8_t)~IO_READABLE;
-        return judge_beginning(s, buf, (size_t)got) ? (int)got : -1;
+        worker->in_len += (size_t)got;
+        return 0;
     }
     if (got == 0) {
         s->eof = true;
-        return 0;
+        return -ECONNRESET;
     }
-    if (errno != EAGAIN) {
+    if (errno == EAGAIN)
+        t->io.ready &= (uint8_t)~IO_READABLE;
+    else
         s->broken = errno;
+    return -errno;
+}
+
+/* OpenSSL asks for a header, then for the rest of the record: it never has more than it uses. */
+static int wire_read(BIO *bio, char *buf, int len)
+{
+    struct tls_session *s = BIO_get_data(bio);
+    struct tls_worker *worker = s->context->worker;
+
+    BIO_clear_retry_flags(bio);
+    if (len <= 0)
+        return 0;
+    if (!s->owns_in) { /* while sending: reading is for recv */
+        BIO_set_retry_read(bio);
         return -1;
     }
-    t->io.ready &= (uint8_t)~IO_READABLE;
-    BIO_set_retry_read(bio);
-    return -1;
+    if (worker->in_at == worker->in_len) {
+        int rc = tls_wire_fill(s);
+        if (rc == -EAGAIN)
+            BIO_set_retry_read(bio);
+        if (rc < 0)
+            return s->eof ? 0 : -1;
+    }
+    size_t part = MIN((size_t)len, worker->in_len - worker->in_at);
+    memcpy(buf, worker->in + worker->in_at, part);
+    worker->in_at += part;
+    return judge_beginning(s, buf, part) ? (int)part : -1;
+}
+
+void tls_wire_begin(struct tls_session *s, struct transport *t)
+{
+    struct tls_worker *worker = s->context->worker;
+
+    ENSURE(worker->out_len == 0);
+    s->t = t;
+    s->owns_in = true;
+    worker->in_at = 0;
+    worker->in_len = s->ahead_len;
+    if (s->ahead_len == 0)
+        return;
+    memcpy(worker->in, s->ahead, s->ahead_len);
+    memory_put(t->loop->memory, s->ahead, s->ahead_len);
+    s->ahead = NULL;
+    s->ahead_len = 0;
+}
+
+int tls_wire_end(struct tls_session *s)
+{
+    struct tls_worker *worker = s->context->worker;
+    size_t len = worker->in_len - worker->in_at;
+
+    s->owns_in = false;
+    if (len == 0)
+        return 0;
+    s->ahead = memory_get(s->t->loop->memory, len);
+    if (!s->ahead) {
+        s->broken = ENOMEM;
+        return -ENOMEM;
+    }
+    memcpy(s->ahead, worker->in + worker->in_at, len);
+    s->ahead_len = len;
+    return 0;
 }
 
 static int wire_write(BIO *bio, const char *buf, int len)

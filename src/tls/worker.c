@@ -4,6 +4,7 @@
  *
  * The library's memory comes from `sys`, as all other does: so torture runs fail its allocations too.
  */
+#include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
@@ -51,6 +52,39 @@ int tls_start(void)
     return 0;
 }
 
+static EVP_MAC_CTX *hmac_with(EVP_MAC *hmac, const char *digest)
+{
+    OSSL_PARAM params[] = { OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, (char *)digest, 0),
+                            OSSL_PARAM_END };
+    EVP_MAC_CTX *context = EVP_MAC_CTX_new(hmac);
+
+    if (context && EVP_MAC_CTX_set_params(context, params) == 1)
+        return context;
+    EVP_MAC_CTX_free(context);
+    return NULL;
+}
+
+/* Once, and not for each record or ticket: finding an algorithm by its name costs more than using it. */
+static bool fetch(struct tls_worker *worker)
+{
+    static const char *const ciphers[] = { "AES-128-GCM", "AES-256-GCM", "ChaCha20-Poly1305" };
+    static const char *const digests[] = { "SHA256", "SHA384" };
+    EVP_MAC *hmac = EVP_MAC_fetch(worker->library, "HMAC", NULL);
+    bool fetched = hmac != NULL;
+
+    worker->ticket_cipher = EVP_CIPHER_fetch(worker->library, "AES-256-CBC", NULL);
+    for (size_t i = 0; i < ARRAY_LEN(ciphers); i++) {
+        worker->record_ciphers[i] = EVP_CIPHER_fetch(worker->library, ciphers[i], NULL);
+        fetched = fetched && worker->record_ciphers[i];
+    }
+    for (size_t i = 0; fetched && i < ARRAY_LEN(digests); i++) {
+        worker->hkdf[i] = hmac_with(hmac, digests[i]);
+        fetched = worker->hkdf[i] != NULL;
+    }
+    EVP_MAC_free(hmac);
+    return fetched && worker->ticket_cipher;
+}
+
 struct tls_worker *tls_worker_new(void)
 {
     struct tls_worker *worker = mem_zalloc(sizeof(*worker));
@@ -61,9 +95,8 @@ struct tls_worker *tls_worker_new(void)
     worker->wire = tls_wire_new();
     worker->out = mem_alloc(TLS_OUT_BYTES);
     worker->record = mem_alloc(TLS_RECORD_BYTES);
-    if (worker->library)
-        worker->ticket_cipher = EVP_CIPHER_fetch(worker->library, "AES-256-CBC", NULL);
-    if (worker->wire && worker->out && worker->record && worker->ticket_cipher)
+    worker->in = mem_alloc(TLS_IN_BYTES);
+    if (worker->library && fetch(worker) && worker->wire && worker->out && worker->in && worker->record)
         return worker;
     ERR_clear_error();
     tls_worker_free(worker);
@@ -76,6 +109,15 @@ void tls_worker_free(struct tls_worker *worker)
         return;
     ENSURE(atomic_load_explicit(&worker->counters.contexts, memory_order_relaxed) == 0);
     EVP_CIPHER_free(worker->ticket_cipher);
+    for (size_t i = 0; i < ARRAY_LEN(worker->record_ciphers); i++)
+        EVP_CIPHER_free(worker->record_ciphers[i]);
+    for (size_t i = 0; i < ARRAY_LEN(worker->hkdf); i++)
+        EVP_MAC_CTX_free(worker->hkdf[i]);
+    if (worker->in)
+        OPENSSL_cleanse(worker->in, TLS_IN_BYTES); /* opened in place at times */
+    if (worker->record)
+        OPENSSL_cleanse(worker->record, TLS_RECORD_BYTES);
+    mem_free(worker->in);
     BIO_meth_free(worker->wire);
     OSSL_LIB_CTX_free(worker->library);
     mem_free(worker->out);

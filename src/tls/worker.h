@@ -26,8 +26,11 @@ enum {
     TLS_LEFT_MAX = 256 * 1024, /* only a chain of certificates gets near it */
     TLS_HELLO_MAX = 32 * 1024, /* received before a ClientHello is complete; post-quantum shares take 2 KiB */
 
-    /* What an established connection holds beside `left`, for the memory's account: measured, rounded up. */
-    TLS_CONNECTION_BYTES = 12 * 1024,
+    TLS_IN_BYTES = TLS_RECORDS_MAX * TLS_RECORD_WIRE_BYTES,
+
+    /* What OpenSSL holds for a connection, and what records.c does, for the memory's account: measured, rounded up. */
+    TLS_LIBRARY_BYTES = 15 * 1024,
+    TLS_RECORDS_BYTES = 3 * 1024,
 };
 
 /* ---- tickets.c ---- */
@@ -43,12 +46,12 @@ struct tls_ticket_ring {
 };
 
 void tls_tickets_start(void);
-/* Copies the keys when they have changed since `*generation`. */
-void tls_tickets_refresh(struct tls_ticket_ring *ring, unsigned *generation);
-int tls_tickets_callback(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac,
 /* Keys of our own: those that there are, and others in their place. */
 void tls_tickets_ours(struct tls_ticket_ring *ret_ring);
 void tls_tickets_take(const struct tls_ticket_ring *ring);
+/* Copies the keys when they have changed since `*generation`. */
+void tls_tickets_refresh(struct tls_ticket_ring *ring, unsigned *generation);
+int tls_tickets_callback(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac,
                          int encrypt);
 
 /* ---- worker.c ---- */
@@ -62,7 +65,11 @@ struct tls_worker {
     struct tls_counters counters;
     unsigned char *out; /* TLS_OUT_BYTES; empty between calls */
     size_t out_len;
-    unsigned char *record; /* TLS_RECORD_BYTES: small pieces are brought together in it */
+    unsigned char *in; /* TLS_IN_BYTES: what was received; between calls a session keeps what it did not use */
+    size_t in_at, in_len;
+    EVP_CIPHER *record_ciphers[3]; /* in the order of TLS 1.3's suites */
+    EVP_MAC_CTX *hkdf[2];          /* HMAC with SHA-256 and SHA-384 */
+    unsigned char *record;         /* TLS_RECORD_BYTES: small pieces are brought together in it */
 };
 
 /* One writer: cheaper than an atomic addition. */
@@ -87,10 +94,11 @@ struct tls_session {
     uint32_t magic;
     uint8_t role;
     bool established, hello_seen;
-    bool eof;   /* the peer's FIN was seen */
-    bool http;  /* it is no TLS but a request in clear */
-    bool held;  /* `left` is a ticket that was not tried to be sent yet */
-    int broken; /* errno that every further call gives */
+    bool eof;     /* the peer's FIN was seen */
+    bool http;    /* it is no TLS but a request in clear */
+    bool owns_in; /* within a call: the worker's `in` is this session's */
+    bool held;    /* `left` is a ticket that was not tried to be sent yet */
+    int broken;   /* errno that every further call gives */
     uint16_t reason;
     const char *failure; /* static text */
     SSL *ssl;
@@ -99,6 +107,10 @@ struct tls_session {
     struct tls_layer *layer;
     struct tls_context *context; /* that it began with */
     uint32_t hello_bytes;
+    struct tls_records *records; /* a server's, of TLS 1.3; in force when `ssl` is NULL */
+    size_t charged;
+    unsigned char *ahead; /* received, not used yet */
+    size_t ahead_len;
     size_t owed; /* plaintext within `left`, which is taken when `left` has gone */
     unsigned char *left;
     size_t left_at, left_len, left_size; /* of `left_size`, what is still to be sent */
@@ -125,6 +137,28 @@ int tls_wire_flush(struct tls_session *s, int flags);
 /* Keeps what was collected, for later. -ENOMEM. */
 int tls_wire_keep(struct tls_session *s);
 void tls_wire_drop_left(struct tls_session *s);
+/* Around every call: what was received ahead comes to the worker's `in`, and what is not used goes back. -ENOMEM: it is
+ * lost, and the session is broken. */
+void tls_wire_begin(struct tls_session *s, struct transport *t);
+int tls_wire_end(struct tls_session *s);
+/* Receives behind what is in `in`. 0, -EAGAIN, -ECONNRESET at a FIN, or another -errno. */
+int tls_wire_fill(struct tls_session *s);
+
+/* ---- records.c ---- */
+
+struct tls_records;
+
+/* OpenSSL's key log callback. */
+void tls_records_secret(const SSL *ssl, const char *line);
+/* At the end of the handshake: false when the session has to stay with OpenSSL. */
+bool tls_records_begin(struct tls_session *s);
+void tls_records_free(struct tls_records *records, struct memory *memory);
+/* Seals one record at the end of the worker's `out`. 0 or -errno. */
+int tls_records_write(struct tls_session *s, const struct iovec *pieces, int count, size_t total);
+void tls_records_shutdown(struct tls_session *s); /* close_notify, into `out` */
+/* Bytes, and why there are not more: -EAGAIN, -ENOBUFS when the next record needs more room, 0 at the end, -errno. */
+size_t tls_records_read(struct tls_session *s, unsigned char *buf, size_t len, ssize_t *ret_outcome);
+bool tls_records_pending(const struct tls_session *s); /* plaintext is kept */
 
 /* ---- stream.c ---- */
 
