@@ -16,14 +16,31 @@ const struct conf_word proxy_protocol_words[] = {
     CONF_END,
 };
 
-/* The value of an attribute in a distinguished name as RFC 2253 writes it, when it needs no unescaping. */
+/* The next attribute of a distinguished name as RFC 2253 writes it: an escaped "," or "+" is a part of a value, which
+ * its owner may have chosen to look like another attribute. */
+static struct slice next_attribute(struct slice *rest)
+{
+    size_t end = 0;
+
+    while (end < rest->len && rest->at[end] != ',' && rest->at[end] != '+')
+        end += rest->at[end] == '\\' ? 2 : 1;
+    end = MIN(end, rest->len);
+    struct slice attribute = slice_make(rest->at, end);
+    size_t taken = MIN(end + 1, rest->len);
+    *rest = slice_make(rest->at + taken, rest->len - taken);
+    return attribute;
+}
+
+/* When it is a text ("#" begins what is none) and needs no unescaping. */
 static struct slice common_name(struct slice subject)
 {
-    struct slice part;
-
-    while ((part = slice_cut(&subject, ',')).at)
-        if (slice_starts(part, SLICE("CN=")))
-            return memchr(part.at, '\\', part.len) ? SLICE_EMPTY : slice_make(part.at + 3, part.len - 3);
+    while (subject.len > 0) {
+        struct slice part = next_attribute(&subject), value;
+        if (!slice_starts(part, SLICE("CN=")))
+            continue;
+        value = slice_make(part.at + 3, part.len - 3);
+        return memchr(part.at, '\\', part.len) || slice_starts(value, SLICE("#")) ? SLICE_EMPTY : value;
+    }
     return SLICE_EMPTY;
 }
 

@@ -271,6 +271,39 @@ static void version_2_tells_what_is_known_of_the_connection(void **state)
     assert_int_equal(upstream_prologue(&conf, &client, bytes), 0);
 }
 
+static struct slice told_name(struct slice subject, struct proxy_header *header, char bytes[PROXY_WRITE_MAX])
+{
+    struct address source = client_address, local = local_address;
+    struct conn_facts facts = { .secure = true, .proof = PROOF_VERIFIED, .subject = subject };
+    struct stream down = { .peer = &source, .local = &local, .facts = &facts };
+    struct upstream_conf v2 = { .proxy_protocol = 2 };
+    size_t len = upstream_prologue(&v2, &down, bytes);
+
+    assert_int_equal(proxy_header_parse(slice_make(bytes, len), header), 0);
+    return header->tls.common_name;
+}
+
+static void a_common_name_is_never_taken_from_within_another_value(void **state)
+{
+    static const struct {
+        const char *subject, *name;
+    } cases[] = {
+        { "O=x\\,CN=admin,CN=mallory", "mallory" },
+        { "O=x\\+CN=admin,CN=mallory", "mallory" },
+        { "O=x\\\\,CN=me", "me" },
+        { "CN=me+OU=we,O=x", "me" },
+        { "OU=we+CN=me", "me" },
+        { "CN=#1E020041,O=x", "" },
+        { "O=x\\", "" },
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct proxy_header header;
+        char bytes[PROXY_WRITE_MAX];
+        assert_true(slice_eq(told_name(slice_from(cases[i].subject), &header, bytes), slice_from(cases[i].name)));
+    }
+}
+
 static void calls_under_torture(void)
 {
     if (upstream_attach(upstream, 0, &bench.loop) < 0)
@@ -320,6 +353,7 @@ int main(void)
         TEST(a_target_that_stays_keeps_its_clients_connections),
         TEST(a_detach_waits_for_what_is_busy),
         TEST(version_2_tells_what_is_known_of_the_connection),
+        TEST(a_common_name_is_never_taken_from_within_another_value),
         TEST(whichever_call_fails_nothing_is_left_behind),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
