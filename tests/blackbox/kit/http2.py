@@ -207,7 +207,7 @@ class H2Wire:
                 raise ConnectionLost(self.lost)
             try:
                 what(self.h2)
-            except h2.exceptions.StreamClosedError:
+            except (h2.exceptions.StreamClosedError, KeyError):  # the second: it has been forgotten already
                 raise StreamReset("STREAM_CLOSED") from None
             if flush:
                 self._flush()
