@@ -9,6 +9,7 @@
 #include "base/sys.h"
 #include "base/sys_torture.h"
 #include "pair.h"
+#include "tls/worker.h"
 
 enum { BIG = 3 << 20 };
 
@@ -181,6 +182,23 @@ static void bytes_that_were_changed_on_the_way_are_an_error(void **state)
     pair_close(&p);
 }
 
+static void keys_are_renewed_and_padding_is_taken_off(void **state)
+{
+    struct pair p;
+
+    pair_connect(&p, server, client);
+    assert_null(tls_session_of(&p.server.t)->ssl); /* its records are ours */
+    SSL *ssl = tls_session_of(&p.client.t)->ssl;
+    assert_int_equal(SSL_set_block_padding(ssl, 512), 1);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(SSL_key_update(ssl, i == 1 ? SSL_KEY_UPDATE_NOT_REQUESTED : SSL_KEY_UPDATE_REQUESTED), 1);
+        pair_say(&p.client.t, &p.server.t, "with a new key");
+        pair_say(&p.server.t, &p.client.t, "with a new key as well");
+        pair_say(&p.server.t, &p.client.t, "and again");
+    }
+    pair_close(&p);
+}
+
 /* A whole life: true when it went as if nothing had failed. */
 static bool live(void)
 {
@@ -231,9 +249,13 @@ static void every_call_that_can_fail_fails_cleanly(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        BOTH(no_byte_is_lost_however_writes_and_reads_are_cut), BOTH(readable_stays_while_decrypted_bytes_are_left),
-        BOTH(close_notify_is_an_end_and_a_bare_fin_is_not),     BOTH(an_end_behind_bytes_comes_after_them),
-        BOTH(bytes_that_were_changed_on_the_way_are_an_error),  BOTH(every_call_that_can_fail_fails_cleanly),
+        cmocka_unit_test_setup_teardown(keys_are_renewed_and_padding_is_taken_off, set_up_13, tear_down),
+        BOTH(no_byte_is_lost_however_writes_and_reads_are_cut),
+        BOTH(readable_stays_while_decrypted_bytes_are_left),
+        BOTH(close_notify_is_an_end_and_a_bare_fin_is_not),
+        BOTH(an_end_behind_bytes_comes_after_them),
+        BOTH(bytes_that_were_changed_on_the_way_are_an_error),
+        BOTH(every_call_that_can_fail_fails_cleanly),
     };
     return cmocka_run_group_tests(tests, certificates_begin, certificates_end);
 }
