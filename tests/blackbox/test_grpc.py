@@ -10,11 +10,12 @@ from kit import ports
 from kit.calls import WAIT, CallService, Channel
 from kit.certificates import Authority
 from kit.gateway import upstream
-from kit.http2 import H2Origin, h2_connect, request_fields
+from kit.http2 import H2Origin, StreamReset, h2_connect, request_fields
 
 grpc = pytest.importorskip("grpc")
 CODE = grpc.StatusCode
 MEGA = 1 << 20
+SLACK = 0.02  # seconds: what is left of a deadline is rounded by two clocks on its way
 
 
 @pytest.fixture
@@ -174,12 +175,45 @@ def test_calls_go_over_tls_on_both_sides(gateway, service, folder):
 # ---- deadlines ----
 
 
+class Silent(H2Origin):
+    """Takes a call and never answers (or never ends its answer), whatever time it was given: a service of gRPC's own
+    would give up at the same moment as the gateway."""
+
+    def __init__(self, first=b""):
+        super().__init__(script=self._take)
+        self.first, self.gone = first, threading.Event()
+
+    def _take(self, stream):
+        if self.first:
+            stream.send_head([(":status", "200"), ("content-type", "application/grpc")])
+            stream.send(self.first)
+        stream.wait_over()
+        self.gone.set()
+
+    @property
+    def told_ms(self):
+        """The one call's grpc-timeout."""
+        text = dict(self.requests[0].fields)["grpc-timeout"]
+        assert text.endswith("m")
+        return int(text[:-1])
+
+
+@pytest.fixture
+def silent():
+    made = []
+    yield lambda *args: made.append(Silent(*args)) or made[-1]
+    for one in made:
+        one.stop()
+        assert not one.faults, one.faults
+
+
+
 def test_a_deadline_reaches_the_service_and_is_no_longer_than_it_was(called, service):
     app = service()
     channel = called(app)
     channel.say(timeout=7)
     channel.unary_unary("Say")(b"x")  # without one
-    assert 0 < app.calls[0][2] <= 7 and app.calls[1][2] is None
+    assert 0 < app.calls[0][2] <= 7 + SLACK and app.calls[1][2] is None
 
 
 def test_a_deadline_is_shortened_by_what_has_passed_at_each_try(called, service):
@@ -191,12 +225,12 @@ def test_a_deadline_is_shortened_by_what_has_passed_at_each_try(called, service)
     channel = called(*apps, settings={"retry": {"on": "unavailable", "attempts": 2}})
     assert channel.error(timeout=8).code() is CODE.UNAVAILABLE
     first, second = (a.calls[0][2] for a in sorted(apps, key=lambda a: -a.calls[0][2]))
-    assert first <= 8 and second <= 8 - 0.3
+    assert first <= 8 + SLACK and second <= 8 - 0.3 + SLACK
 
 
-def test_the_gateway_ends_a_call_at_its_deadline_and_says_so(called, service):
+def test_the_gateway_ends_a_call_at_its_deadline_and_says_so(called, silent):
     """Asked by hand: a client of gRPC would not wait for the answer."""
-    app = service()
+    app = silent()
     called(app)
     with h2_connect(called.gw.port) as wire:
         fields = [("content-type", "application/grpc"), ("te", "trailers"), ("grpc-timeout", "200m")]
@@ -205,39 +239,39 @@ def test_the_gateway_ends_a_call_at_its_deadline_and_says_so(called, service):
         head = dict(stream.head())
         assert (head[":status"], head["content-type"], head["grpc-status"]) == ("200", "application/grpc", "4")
         assert head["grpc-message"] and "content-length" not in head and stream.body() == b""
-    assert app.cancelled.wait(WAIT) and app.calls[0][2] <= 0.2
+    assert app.gone.wait(WAIT) and 0 < app.told_ms <= 200
     line = called.gw.line(route="calls")
     assert (line["grpc_status"], line["error"]["word"]) == (4, "deadline_exceeded") and line["duration_ms"] >= 200
 
 
-def test_a_deadline_behind_the_first_message_resets_the_stream(called, service):
-    app = service()
+def test_a_deadline_behind_the_first_message_resets_the_stream(called, silent):
+    app = silent(b"\0\0\0\0\1x")
     called(app)
     with h2_connect(called.gw.port) as wire:
         fields = [("content-type", "application/grpc"), ("te", "trailers"), ("grpc-timeout", "300m")]
         stream = wire.open(request_fields("POST", "/test.Service/HangOpen", fields=fields), end=False)
-        stream.send(b"\0\0\0\0\1x")
         assert stream.head() and stream.some()
-        assert stream.wait_over()
-        assert stream.reset_code is not None if hasattr(stream, "reset_code") else True
-    assert app.cancelled.wait(WAIT)
-    assert called.gw.line(route="calls")["complete"] is False
+        with pytest.raises(StreamReset):
+            stream.body()
+    assert app.gone.wait(WAIT)
+    line = called.gw.line(route="calls")
+    assert line["complete"] is False and line["error"]["word"] == "deadline_exceeded" and "grpc_status" not in line
 
 
-def test_the_routes_timeout_is_a_deadline_for_calls_without_one(called, service):
-    app = service()
+def test_the_routes_timeout_is_a_deadline_for_calls_without_one(called, silent):
+    app = silent()
     channel = called(app, route={"timeout": "300ms"})
     error = channel.error("Hang", timeout=None)
     assert error.code() is CODE.DEADLINE_EXCEEDED and "took longer than allowed" in error.details()
-    assert app.calls[0][2] <= 0.3
+    assert 0 < app.told_ms <= 300 and app.gone.wait(WAIT)
 
 
-def test_a_long_deadline_is_capped(called, service):
-    app = service()
+def test_a_long_deadline_is_capped(called, silent):
+    app = silent()
     channel = called(app, route={"grpc": {"timeout_max": "300ms"}})
     error = channel.error("Hang", timeout=60)
     assert error.code() is CODE.DEADLINE_EXCEEDED and "its client allows" in error.details()
-    assert app.calls[0][2] <= 0.3
+    assert 0 < app.told_ms <= 300
 
 
 def test_a_deadline_can_be_left_to_the_service(called, service):
@@ -248,7 +282,7 @@ def test_a_deadline_can_be_left_to_the_service(called, service):
         stream = wire.open(request_fields("POST", "/test.Service/Say", fields=fields), end=False)
         stream.send(b"\0\0\0\0\0", end=True)
         assert dict(stream.head())[":status"] == "200" and stream.body()
-    assert 0 < app.calls[0][2] <= 5
+    assert 0 < app.calls[0][2] <= 5 + SLACK
 
 
 @pytest.mark.parametrize("timeout", ["", "1", "S", "1s", "-1S", "1.5S", "123456789S", "1 S", "1S, 2S"])

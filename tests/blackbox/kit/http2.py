@@ -349,8 +349,8 @@ class H2Origin:
         self.requests.append(stream)
         self.arrived.put(stream)
         thread = threading.Thread(target=self._run, args=(stream,), daemon=True)
-        self.threads.append(thread)
         thread.start()
+        self.threads.append(thread)  # started: whoever stops this joins it
 
     def _run(self, stream):
         try:
