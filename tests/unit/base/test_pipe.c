@@ -307,10 +307,40 @@ static void moving_without_memory_stops_where_it_is(void **state)
     pipe_done(&to);
 }
 
+static void a_prepared_append_needs_no_memory_and_a_piece_is_told_before_it_moves(void **state)
+{
+    struct memory memory;
+    struct pipe from, to;
+    size_t copied;
+    static char bytes[PIPE_ROOM_DEFAULT];
+
+    assert_int_equal(memory_init(&memory, NULL, 0), 0);
+    pipe_init(&from, &memory, PIPE_ROOM_DEFAULT);
+    pipe_init(&to, &memory, PIPE_ROOM_DEFAULT);
+    assert_int_equal(pipe_next_piece(&from, 100, &copied), 0);
+    assert_int_equal(copied, 0);
+    assert_int_equal(pipe_append(&from, bytes, 40000), 0);
+    assert_int_equal(pipe_next_piece(&from, 100, &copied), 100);
+    assert_int_equal(copied, 100); /* part of a chunk */
+    size_t whole = pipe_next_piece(&from, SIZE_MAX, &copied);
+    assert_true(whole > 16000 && whole < CHUNK_BYTES);
+    assert_int_equal(copied, 0); /* by pointer */
+    assert_int_equal(pipe_prepare(&to, 9), 0);
+    size_t held = memory.held_bytes;
+    assert_int_equal(pipe_append(&to, bytes, 9), 0);
+    assert_int_equal(pipe_move(&from, &to, whole), whole);
+    assert_int_equal(memory.held_bytes, held);
+    assert_int_equal(to.bytes, whole + 9);
+    pipe_done(&from);
+    pipe_done(&to);
+    memory_done(&memory);
+}
+
 int main(void)
 {
 #define IN_MEMORY(test) cmocka_unit_test_setup_teardown(test, with_memory, memory_is_back)
     const struct CMUnitTest tests[] = {
+        IN_MEMORY(a_prepared_append_needs_no_memory_and_a_piece_is_told_before_it_moves),
         IN_MEMORY(bytes_come_out_as_they_went_in_whatever_the_pieces),
         IN_MEMORY(an_empty_pipe_holds_no_memory),
         IN_MEMORY(peeking_respects_both_of_its_limits),
