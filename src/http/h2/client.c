@@ -395,12 +395,19 @@ static bool has_to_wait(const struct h2_conn *conn, const struct h2_stream *s)
     return !conn->settled && (s->asked_upgrade || conn->early_heads >= EARLY_HEADS_MAX);
 }
 
+/* What an extended CONNECT can stand for (RFC 8441 4): a GET without a body, for one protocol. From anything else the
+ * Upgrade is left out, as everyone may (RFC 9110 7.8): the method and the body then arrive as they are. */
+static bool may_upgrade(const struct message *head, bool end)
+{
+    return head->upgrade.len > 0 && head->method == METHOD_GET && end && slice_find(head->upgrade, ',') < 0;
+}
+
 static int choose_framing(struct h2_stream *s, const struct message *head, bool end)
 {
     int64_t length = head->body_length;
 
     s->method = head->method;
-    s->asked_upgrade = head->upgrade.len > 0 && head->method != METHOD_CONNECT;
+    s->asked_upgrade = may_upgrade(head, end);
     s->asked_tunnel = s->asked_upgrade || head->method == METHOD_CONNECT;
     if (end && length > 0)
         return -ERR_INTERNAL;

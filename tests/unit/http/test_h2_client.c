@@ -211,6 +211,37 @@ static void an_upgrade_becomes_extended_connect_if_the_service_allows_it(void **
     assert_int_equal(user_end(u, NULL), SENT);
 }
 
+static void an_upgrade_that_no_connect_can_stand_for_is_left_out(void **state)
+{
+    static const struct {
+        const char *method, *upgrade;
+        int64_t body_length;
+    } cases[] = { { "GET", "websocket", 5 },
+                  { "POST", "websocket", BODY_NONE },
+                  { "GET", "websocket, other", BODY_NONE } };
+
+    h2_client_settled();
+    for (unsigned i = 0; i < ARRAY_LEN(cases); i++) {
+        bool end = cases[i].body_length == BODY_NONE;
+        struct user *u = user_open();
+        struct message *head = h2_request(cases[i].method, "/chat", cases[i].body_length);
+        head->upgrade = slice_from(cases[i].upgrade);
+        assert_int_equal(stream_send_head(u->stream, head, end), 0);
+        if (!end) {
+            (void)user_send(u, "hello", 5);
+            (void)user_end(u, NULL);
+        }
+        h2_settle();
+        struct got_frame *frame = peer_want(NGHTTP2_HEADERS, 2 * i + 1);
+        assert_true(frame_has(frame, *cases[i].method == 'P' ? ":method: POST" : ":method: GET"));
+        assert_null(strstr(frame->fields, ":protocol"));
+        assert_null(strstr(frame->fields, "upgrade"));
+        peer_head(2 * i + 1, END_HEAD | NGHTTP2_FLAG_END_STREAM, ":status", "200", NULL);
+        assert_int_equal(u->resets, 0);
+        user_release(u);
+    }
+}
+
 static void an_upgrade_that_the_service_does_not_allow_says_so(void **state)
 {
     struct message *head;
@@ -268,6 +299,7 @@ int main(void)
         TEST(an_answer_before_the_request_has_ended_stands),
         TEST(a_user_that_gives_up_resets_its_stream_alone),
         TEST(an_upgrade_becomes_extended_connect_if_the_service_allows_it),
+        TEST(an_upgrade_that_no_connect_can_stand_for_is_left_out),
         TEST(an_upgrade_that_the_service_does_not_allow_says_so),
         TEST(a_service_that_is_gone_is_noticed_before_anything_is_sent),
         TEST(a_cut_request_resets_its_stream),
