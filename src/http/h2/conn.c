@@ -125,8 +125,10 @@ static void unlist(struct h2_stream *s)
         pipe_done(s->early);
     if (conn->current == s)
         conn->current = NULL;
-    if (conn->incoming == s)
+    if (conn->incoming == s) {
         conn->incoming = NULL;
+        conn->head_due_ms = 0;
+    }
     if (conn->fresh == s)
         conn->fresh = NULL;
     s->body_due_ms = s->send_due_ms = 0;

@@ -43,6 +43,7 @@ enum {
     WINDOW_FIRST = 65535,               /* what a peer may send before it has seen our SETTINGS (RFC 9113 6.9.2) */
     COST_RESET = 50, /* of a client's patience: a stream that it resets, or makes us reset: 200 at once, 20 a second */
     LATE_RESETS_MAX = 8, /* answered streams whose request goes on; more are reset at once */
+    DATA_WORTH = 4,      /* in patience: a DATA frame that the peer has made room for */
     OUTBOUND_MAX = 512,  /* frames that wait for a peer that does not read, before it is not listened to either */
 };
 
@@ -188,14 +189,15 @@ struct h2_conn {
     bool late_pinged; /* PING_ANSWER_READ is on its way, for all of them */
     bool ping_due;    /* it has to go behind that GOAWAY, which nghttp2 would send later */
     bool goaway_sent;
-    bool fin;        /* the peer's end was read */
-    bool paused;     /* nghttp2 has more to send */
-    bool layered;    /* client: ALPN has to choose */
-    bool choked;     /* reading stopped until the peer reads */
-    bool broken;     /* client: nothing can be written any more */
-    bool terminated; /* GOAWAY with an error has been framed */
-    bool in_session; /* within nghttp2: nothing may be entered again */
-    bool sharing;    /* the next large block that nghttp2 asks for is the shared frame buffer */
+    bool fin;         /* the peer's end was read */
+    bool paused;      /* nghttp2 has more to send */
+    bool layered;     /* client: ALPN has to choose */
+    bool data_passed; /* since the last PING */
+    bool choked;      /* reading stopped until the peer reads */
+    bool broken;      /* client: nothing can be written any more */
+    bool terminated;  /* GOAWAY with an error has been framed */
+    bool in_session;  /* within nghttp2: nothing may be entered again */
+    bool sharing;     /* the next large block that nghttp2 asks for is the shared frame buffer */
 };
 
 static inline struct h2_conn *h2_conn_of(const struct http_conn *conn)

@@ -20,6 +20,7 @@ enum {
     PATIENCE_A_SECOND = 1000,
     COST_SETTINGS = 50,
     COST_PING = 20,
+    COST_MEASURE = 1,
     COST_EMPTY_DATA = 20,
     COST_PRIORITY = 5,
     COST_UNKNOWN = 5,
@@ -65,7 +66,16 @@ void h2_earn(struct h2_conn *conn, int32_t worth)
     conn->patience.left = MIN(conn->patience.left + worth, (int32_t)PATIENCE_MAX);
 }
 
-static int32_t cost_of(const struct h2_conn *conn, const nghttp2_frame_hd *hd)
+/* One behind DATA that passed, either way, is no idle one: so peers measure the path (gRPC's, for their windows). */
+static int32_t cost_of_ping(struct h2_conn *conn)
+{
+    int32_t cost = conn->data_passed ? COST_MEASURE : COST_PING;
+
+    conn->data_passed = false;
+    return cost;
+}
+
+static int32_t cost_of(struct h2_conn *conn, const nghttp2_frame_hd *hd)
 {
     switch (hd->type) {
     case NGHTTP2_DATA:
@@ -76,9 +86,10 @@ static int32_t cost_of(const struct h2_conn *conn, const nghttp2_frame_hd *hd)
     case NGHTTP2_RST_STREAM:
         return conn->is_client ? 0 : COST_RESET;
     case NGHTTP2_SETTINGS:
-        return hd->flags & NGHTTP2_FLAG_ACK ? 0 : COST_SETTINGS;
+        /* One that moves the windows lets every stream send a frame, from which we then earn. */
+        return hd->flags & NGHTTP2_FLAG_ACK ? 0 : COST_SETTINGS + 2 * DATA_WORTH * (int32_t)conn->count;
     case NGHTTP2_PING:
-        return COST_PING;
+        return cost_of_ping(conn);
     case NGHTTP2_PRIORITY:
         return COST_PRIORITY;
     case NGHTTP2_WINDOW_UPDATE:
@@ -112,8 +123,6 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, 
     struct h2_conn *conn = user;
     int32_t cost = cost_of(conn, hd);
 
-    if (hd->type == NGHTTP2_HEADERS && h2_limits(conn)->head_timeout_ms > 0)
-        conn->head_due_ms = h2_loop(conn)->now_ms + h2_limits(conn)->head_timeout_ms;
     uint32_t bad_id =
         hd->type == NGHTTP2_HEADERS && !conn->is_client && hd->stream_id % 2 ? judge_id(conn, hd->stream_id) : 0;
     if (bad_id)
@@ -145,6 +154,9 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
         return 0;
     }
     conn->incoming = s;
+    /* Not before: of a block that nghttp2 ignores (refused, or behind GOAWAY) nobody is told when it is over. */
+    if (h2_limits(conn)->head_timeout_ms > 0)
+        conn->head_due_ms = h2_loop(conn)->now_ms + h2_limits(conn)->head_timeout_ms;
     return 0;
 }
 
@@ -324,6 +336,7 @@ static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, co
         return 0;
     }
     s->base.bytes_in += FRAME_HEADER_BYTES + len;
+    conn->data_passed = true;
     s->expects = false;
     bool waits = s->asked_tunnel && !s->base.tunnel && !s->discard && !conn->is_client;
     const struct pipe *to = waits ? s->early : &s->base.in;

@@ -15,7 +15,7 @@
 
 #include "http/h2/write.h"
 
-enum { PIECE_MAX = PIPE_PREPARE_MAX - FRAME_HEADER_BYTES, DATA_WORTH = 4 };
+enum { PIECE_MAX = PIPE_PREPARE_MAX - FRAME_HEADER_BYTES };
 
 void h2_flush_later(struct h2_conn *conn)
 {
@@ -89,6 +89,7 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
         ENSURE(!"prepared");
     conn->queued_bytes -= len;
     s->base.bytes_out += FRAME_HEADER_BYTES + len;
+    conn->data_passed = true;
     h2_earn(conn, DATA_WORTH);
     await_taking(s);
     if (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) {

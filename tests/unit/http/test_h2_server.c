@@ -394,6 +394,54 @@ static void a_head_that_does_not_go_on_is_given_up(void **state)
     assert_int_equal(w2.drop_err, ERR_HEAD_TIMEOUT);
 }
 
+static void heads_that_are_not_taken_leave_the_other_streams_alone(void **state)
+{
+    w2.limits.head_timeout_ms = 1000;
+    w2.limits.streams_max = 1;
+    h2_serve_bare(); /* of the limit it has not heard yet */
+    peer_preface();
+    peer_get(1, "/");
+    peer_get(3, "/");
+    peer_want(NGHTTP2_RST_STREAM, 3);
+    h2_skip_ms(5000);
+    http_drain(&w2.conn->base, false);
+    h2_settle();
+    peer_frame(NGHTTP2_PING, NGHTTP2_FLAG_ACK, 0, "\0\0\0\0\0\0\0\0", 8);
+    peer_get(5, "/"); /* crosses the last GOAWAY */
+    h2_skip_ms(5000);
+    user_reply(user_of(0), 200, "late");
+    assert_int_equal(peer_body_len(1), 4);
+}
+
+/* As grpc-go does on a path without delay. */
+static void a_peer_that_measures_the_path_is_no_flood(void **state)
+{
+    h2_serve();
+    peer_head(1, NGHTTP2_FLAG_END_HEADERS, ":method", "POST", ":scheme", "http", ":path", "/", ":authority", "a", NULL);
+    for (unsigned i = 0; i < 1500; i++) {
+        peer_data(1, 0, "x");
+        user_take(user_of(0));
+        peer_frame(NGHTTP2_PING, 0, 0, "measured", 8);
+    }
+    assert_null(peer_got(NGHTTP2_GOAWAY, 0, 0));
+    user_reply(user_of(0), 200, "");
+}
+
+static void a_flood_of_windows_by_settings_ends_the_connection(void **state)
+{
+    w2.limits.streams_max = 60;
+    h2_serve();
+    peer_settings(NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 0);
+    for (unsigned i = 0; i < 60; i++) {
+        peer_get(2 * i + 1, "/");
+        assert_int_equal(stream_send_head(user_of(i)->stream, h2_response(200, BODY_UNKNOWN), false), 0);
+        (void)user_send(user_of(i), block, 4096);
+    }
+    for (unsigned i = 1; i < 60; i++)
+        peer_settings(NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, i);
+    assert_int_equal(frame_u32(peer_want(NGHTTP2_GOAWAY, 0), 4), NGHTTP2_ENHANCE_YOUR_CALM);
+}
+
 static void a_body_that_does_not_go_on_is_cut(void **state)
 {
     w2.limits.body_idle_ms = 1000;
@@ -481,6 +529,9 @@ int main(void)
         TEST(draining_says_goaway_and_a_round_trip_later_the_last_stream),
         TEST(an_idle_connection_is_told_and_closed),
         TEST(a_head_that_does_not_go_on_is_given_up),
+        TEST(heads_that_are_not_taken_leave_the_other_streams_alone),
+        TEST(a_peer_that_measures_the_path_is_no_flood),
+        TEST(a_flood_of_windows_by_settings_ends_the_connection),
         TEST(a_body_that_does_not_go_on_is_cut),
         TEST(an_answer_whose_window_never_opens_is_given_up),
         TEST(bodies_of_all_streams_share_a_limit),
