@@ -52,8 +52,8 @@ struct http_owner {
     const struct http_limits *limits;
     uint32_t
         streams_seen; /* by the codec: what a peer has allowed last; the next connection starts from it. 0: unknown */
-    /* A stream was given back; streams_free says whether the connection is good for another, else it ends by itself. It
-     * may be closed inside. One that was the connection's only stream may close it instead, without this. */
+    /* A stream was given back; streams_free says whether the connection is good for another. It may be closed inside.
+     * A connection that cannot serve again may close itself instead, without this. */
     void (*on_free)(struct http_owner *owner, struct http_conn *conn);
     /* It is gone, closed by either side; the pointer is dead after the call. streams_open still says how many it had,
      * which are told after this. */

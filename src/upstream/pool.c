@@ -294,9 +294,7 @@ static void on_free(struct http_owner *owner, struct http_conn *conn)
             list_push_front(&pool->shared, &conn->link);
         return;
     }
-    if (!good)
-        return; /* it is about to end */
-    if (!may_park(pool)) {
+    if (!good || !may_park(pool)) {
         http_close(conn);
         return;
     }
