@@ -229,7 +229,8 @@ int h1_parse_fields(struct arena *arena, const char *at, const char *end, const 
     return remove_named(fields, ret_facts);
 }
 
-/* Names without an id that RFC 9110 6.5.1 keeps out of trailers. */
+/* Names without an id that RFC 9110 6.5.1 keeps out of trailers, and those by which gateways tell who the client is:
+ * when trailers come they have been written already, and whoever joins the two sections would believe the client. */
 static bool is_forbidden_trailer(struct slice name)
 {
     static const struct slice forbidden[] = {
@@ -247,12 +248,17 @@ static bool is_forbidden_trailer(struct slice name)
         { "content-language", 16 },
         { "authentication-info", 19 },
         { "proxy-authentication-info", 25 },
+        { "client-cert", 11 }, /* RFC 9440 */
+        { "client-cert-chain", 17 },
     };
+    static const struct slice family = { "x-client-cert-", 14 };
 
     for (size_t i = 0; i < ARRAY_LEN(forbidden); i++) {
         if (slice_eq_nocase(name, forbidden[i]))
             return true;
     }
+    if (name.len > family.len && slice_eq_nocase(slice_make(name.at, family.len), family))
+        return true;
     return field_tells_the_way(name);
 }
 
