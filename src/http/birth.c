@@ -181,7 +181,7 @@ static void answer_plain_http(struct birth *birth)
 
 /* ---- the ways on ---- */
 
-/* As ALPN chose. Without it, or without a layer, a client may still begin with HTTP/2's preface: h1 hands it over. */
+/* As ALPN chose. In cleartext a client may still begin with HTTP/2's preface: h1 hands it over. */
 static struct http_conn *adopt(struct birth *birth)
 {
     struct transport *t = &birth->transport;

@@ -88,7 +88,7 @@ REFUSED = {
     "HTTP/0.9": ("GET / HTTP/0.9\r\nHost: a\r\n\r\n", 505, "unsupported_version"),
     "HTTP/1.2": ("GET / HTTP/1.2\r\nHost: a\r\n\r\n", 505, "unsupported_version"),
     "HTTP/2.0": ("GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505, "unsupported_version"),
-    "the preface of HTTP/2": ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, "unsupported_version"),
+    "the preface of HTTP/2 with a field": ("PRI * HTTP/2.0\r\nHost: a\r\n\r\n", 505, "unsupported_version"),
     "a version in small letters": ("GET / http/1.1\r\nHost: a\r\n\r\n", 400, "bad_version"),
     "a version with two digits": ("GET / HTTP/1.10\r\nHost: a\r\n\r\n", 400, "bad_version"),
     "a TLS hello": ("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\n\n", 400, None),

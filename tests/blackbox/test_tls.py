@@ -532,3 +532,14 @@ def test_no_secret_is_in_a_log(secure, authority, folder):
     told = "\n".join(map(str, gw.errors.items + gw.access.items)) + checked.stdout + checked.stderr
     for line in secret.splitlines()[1:-1]:
         assert line not in told
+
+
+@pytest.mark.parametrize("offered", [[], ["http/1.1"]])
+def test_http2_over_tls_has_to_be_chosen_by_alpn(secure, authority, offered):
+    gw = secure()
+    context = authority.context()
+    if offered:
+        context.set_alpn_protocols(offered)
+    with tls_connect(gw.tls_port, context, "a.test") as wire:
+        wire.sock.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\x04\0\0\0\0\0")
+        assert wire.sock.recv(1000).startswith(b"HTTP/1.1 505 ")

@@ -278,10 +278,13 @@ static void begin_request(struct h1_conn *conn, struct h1_stream *s, const struc
         conn_read_later(conn); /* behind the exchange's first run, which may allow splicing */
 }
 
-/* The beginning of HTTP/2's preface, which is made to be taken for a request (RFC 9113 3.4). */
+/* The beginning of HTTP/2's preface, which is made to be taken for a request (RFC 9113 3.4). Over TLS ALPN has to
+ * choose HTTP/2 (3.3), and whoever is here was given HTTP/1. */
 static bool is_preface(const struct h1_conn *conn, struct slice head)
 {
-    return conn->requests == 0 && slice_eq(head, SLICE("PRI * HTTP/2.0\r\n\r\n"));
+    const struct conn_facts *facts = conn->transport.facts;
+
+    return conn->requests == 0 && !(facts && facts->secure) && slice_eq(head, SLICE("PRI * HTTP/2.0\r\n\r\n"));
 }
 
 /* The connection goes on as HTTP/2's; of this one nobody hears again. */
