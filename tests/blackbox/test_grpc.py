@@ -132,6 +132,14 @@ def test_a_quiet_stream_is_not_cut(called, service):
     assert list(answers) == []
 
 
+def test_a_request_to_a_service_of_http1_is_not_let_be_quiet_for_calling_itself_a_call(gateway, origin):
+    gw = gateway(to=origin(), timeouts={"request_body_idle": "100ms"})
+    with h2_connect(gw.port) as wire:
+        stream = wire.open(request_fields("POST", "/a.B/C", fields=[("content-type", "application/grpc"), ("te", "trailers")]), end=False)
+        stream.send(b"one")
+        assert dict(stream.head(WAIT))["grpc-status"] == "4"
+
+
 def test_timeouts_of_the_upstream_that_are_written_down_count(called, service):
     app = service()
     channel = called(app, settings={"timeouts": {"body_idle": "100ms"}})
