@@ -11,6 +11,7 @@
 #include "base/sys.h"
 #include "control/gateway.h"
 #include "exchange/plan.h"
+#include "net/listen.h"
 #include "observe/log.h"
 #include "route/router.h"
 
@@ -96,7 +97,8 @@ struct admin *admin_open(struct gateway *gateway, const struct address *address)
     address_format(address, true, text);
     int fd;
     if (sockets_open_admin(&gateway->sockets, address, &fd) < 0) {
-        log_error("admin", "cannot listen on %s: %s", text, strerror(errno));
+        int error = errno;
+        log_error("admin", "cannot listen on %s: %s%s", text, strerror(error), listen_advice(error));
         return NULL;
     }
     struct conf *conf = conf_new(NULL);

@@ -3,7 +3,8 @@
  * swap neighbours), where letters' case and `-` for `_` cost nothing: `healthCheck` and `health-check` are slips for
  * `health_check`.
  *
- * A word is near when at most a third of it has to change, and always at one change in two letters or more.
+ * A word is near when at most a third of it has to change, and always at one change in two letters or more. Another
+ * number is no slip: `http1` is not what `http2` was meant to be.
  */
 #include "base/assert.h"
 #include "conf/conf_state.h"
@@ -41,6 +42,25 @@ static unsigned distance(struct slice a, struct slice b)
     return rows[a.len % 3][b.len];
 }
 
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+/* `v3` for `v1`: the same but for digits. */
+static bool is_another_number(struct slice a, struct slice b)
+{
+    bool differs = false;
+    for (size_t i = 0; a.len == b.len && i < a.len; i++) {
+        if (folded(a.at[i]) == folded(b.at[i]))
+            continue;
+        if (!is_digit(a.at[i]) || !is_digit(b.at[i]))
+            return false;
+        differs = true;
+    }
+    return differs;
+}
+
 const char *conf_nearest(struct slice word, const char *const *words, size_t count)
 {
     const char *nearest = NULL;
@@ -49,7 +69,7 @@ const char *conf_nearest(struct slice word, const char *const *words, size_t cou
         return NULL;
     for (size_t i = 0; i < count; i++) {
         struct slice candidate = slice_from(words[i]);
-        if (candidate.len > WORD_BYTES_MAX)
+        if (candidate.len > WORD_BYTES_MAX || is_another_number(word, candidate))
             continue;
         size_t longer = MAX(word.len, candidate.len), apart = longer - MIN(word.len, candidate.len);
         if (apart > MAX(longer / 3, (size_t)1)) /* at least so many changes: spares the table */

@@ -98,7 +98,8 @@ static const struct conf_field tls_fields[] = {
       CONF_AT(listener_tls_conf, certificates),
       CONF_REQUIRED | CONF_LONE,
       NULL,
-      "Chosen by the name that the client asks for; the first serves names that none is for. They are read again when "
+      "Each `{ cert: PATH, key: PATH }`, chosen by the name that the client asks for; the first serves names that none "
+      "is for. They are read again when "
       "their files change." },
     { "min_version",
       { .kind = CONF_ENUM, .words = tls_version_words },

@@ -85,7 +85,8 @@ static int build_upstreams(struct snapshot *s, const struct conf_node *root, con
         struct upstream *same = find_print(old, old_count, print);
         struct upstream *upstream = same ? upstream_hold(same) : make_upstream(s, name, node, context);
         if (!upstream) {
-            conf_error(s->conf, node, "upstream `%s` could not be built", name);
+            if (conf_error_count(s->conf) == 0) /* a mistake that was told is why */
+                conf_error(s->conf, node, "upstream `%s` could not be built", name);
             rc = -1;
             continue;
         }

@@ -198,7 +198,8 @@ static int open_listener(struct sockets *sockets, const struct listener_conf *l,
         if (rc < 0) {
             char text[ADDRESS_TEXT_MAX];
             address_format(&l->address, true, text);
-            conf_error(conf, node, "cannot listen on %s: %s", text, strerror(errno));
+            int error = errno;
+            conf_error(conf, node, "cannot listen on %s: %s%s", text, strerror(error), listen_advice(error));
             return -1;
         }
         b->count++;

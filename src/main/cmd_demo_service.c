@@ -324,7 +324,11 @@ static int serve(struct demo *demo, const struct address *address)
     struct server *server;
     int fd;
     if (!router || listen_open(address, &options, &fd) < 0) {
-        fprintf(stderr, "maitred demo-service: cannot listen: %s\n", strerror(errno));
+        int error = errno;
+        char text[ADDRESS_TEXT_MAX];
+        address_format(address, true, text);
+        fprintf(stderr, "maitred demo-service: cannot listen on %s: %s%s\n", text, strerror(error),
+                listen_advice(error));
         return EXIT_FAULT;
     }
     if (plan_attach(&demo->plan, &demo->worker) < 0 ||

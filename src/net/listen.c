@@ -111,3 +111,17 @@ int listen_open(const struct address *address, const struct listen_options *opti
     *ret_fd = fd;
     return 0;
 }
+
+const char *listen_advice(int error)
+{
+    switch (error) {
+    case EADDRINUSE:
+        return "; stop who has it (`ss -lntxp` lists them), or choose another";
+    case EADDRNOTAVAIL:
+        return "; this machine has no such address (`ip addr` lists them)";
+    case EACCES:
+        return "; start as root, or give the right to bind low ports (CAP_NET_BIND_SERVICE)";
+    default:
+        return "";
+    }
+}

@@ -17,3 +17,5 @@ struct listen_options {
 /* Opens, binds, listens; TCP_NODELAY is set for what will be accepted. A stale unix socket (nobody answers) is
  * replaced. On failure -ERR_SYSTEM, and errno. */
 MUST_USE int listen_open(const struct address *address, const struct listen_options *options, int *ret_fd);
+/* What to do about that errno: a text to put behind the error's own, or "". */
+const char *listen_advice(int error);

@@ -46,7 +46,7 @@ int network_parse(struct slice text, struct network *ret_network, const char **r
     }
     ip = slice_cut(&text, '/');
     if (address_parse_ip(ip, &network.base) < 0 || network.base.scope || ip.at[0] == '[')
-        return network_refuse(ret_why, "expected an IP address or a network such as 10.0.0.0/8");
+        return network_refuse(ret_why, "this is neither");
     bits_max = network.base.family == AF_INET ? 32 : 128;
     network.bits = bits_max;
     if (text.at) {

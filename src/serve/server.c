@@ -57,7 +57,9 @@ static void on_dropped(struct stream_host *host, enum err err)
     const struct worker *worker = container_of(host, struct server, host)->worker;
     if (worker->errors)
         series_add(worker->errors[err], worker->index, 1);
-    log_info("dropped", "given up before there was a request: %s", err_info(err)->word);
+    char listener[ADDRESS_TEXT_MAX];
+    address_format(host->local, true, listener);
+    log_info("dropped", "listener %s: given up before there was a request: %s", listener, err_info(err)->word);
 }
 
 /* ---- TLS ---- */

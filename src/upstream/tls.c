@@ -103,6 +103,22 @@ void upstream_unsecure(struct upstream *upstream, unsigned worker)
 
 /* ---- the layer of a target ---- */
 
+static const char *advice(unsigned reason)
+{
+    switch (reason) {
+    case TLS_REASON_AUTHORITY:
+        return " (name the authority that signed it in `tls.ca`)";
+    case TLS_REASON_NAME:
+        return " (say in `tls.server_name` which name it is for)";
+    case TLS_REASON_ALPN:
+        return " (it does not speak the upstream's `protocol`)";
+    case TLS_REASON_PROTOCOL:
+        return " (does it speak TLS on this port?)";
+    default:
+        return "";
+    }
+}
+
 /* All workers meet the same target: the first that sees a change says it. */
 static void on_change(void *user, const char *text)
 {
@@ -112,8 +128,8 @@ static void on_change(void *user, const char *text)
     if (reason == before)
         return;
     if (text)
-        log_warning("upstream_tls", "upstream `%s`, target %s: the handshake failed: %s", pool->target->upstream_name,
-                    pool->target->name, text);
+        log_warning("upstream_tls", "upstream `%s`, target %s: the handshake failed: %s%s", pool->target->upstream_name,
+                    pool->target->name, text, advice(reason));
     else
         log_notice("upstream_tls", "upstream `%s`, target %s: handshakes succeed again", pool->target->upstream_name,
                    pool->target->name);

@@ -32,6 +32,7 @@ def test_a_good_file_is_fine(folder):
 
 MISTAKES = {  # what stands for what in GOOD: line, column, path in the document, words of the message
     "a misspelt field": (("targets:", "targtes:"), 3, 10, "upstreams.app.targtes", ["unknown field `targtes`", "did you mean `targets`?"]),
+    "another number": (("targets: [", "protocol: http2, targets: ["), 3, 20, "upstreams.app.protocol", ["unknown word `http2`; expected `http1` or `h2`"]),
     "a misspelt section": (("upstreams:", "upstream:"), 2, 1, "upstream", ["unknown field `upstream`", "did you mean `upstreams`?"]),
     "a misspelt handler": (("proxy: app", "prxy: app"), 6, 5, "routes[0].prxy", ["did you mean `proxy`?"]),
     "a misspelt upstream": (("proxy: app", "proxy: ap"), 6, 12, "routes[0].proxy", ["`ap`", "did you mean `app`?"]),
@@ -53,6 +54,7 @@ def test_a_mistake_is_told_with_line_column_path_and_suggestion(folder, name):
     assert re.search(rf"^a\.yaml:{line}:{column}: error: {re.escape(path)}: ", result.stderr, re.M), result.stderr
     for word in words:
         assert word in result.stderr
+    assert "could not be built" not in result.stderr, "what follows from a mistake is no mistake"
     assert "fine" not in result.stdout
 
 

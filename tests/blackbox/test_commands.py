@@ -274,7 +274,7 @@ def test_a_port_in_use_is_told_with_its_place(folder):
         (folder / "a.yaml").write_text("listeners:\n  - 127.0.0.1:%d\nroutes: [ { respond: 200 } ]\n" % taken.getsockname()[1])
         result = run("run", "-c", folder / "a.yaml")
     assert result.returncode == FAULT
-    assert "a.yaml:2" in result.stderr and "in use" in result.stderr.lower()
+    assert "a.yaml:2" in result.stderr and "in use" in result.stderr.lower() and "`ss -lntxp`" in result.stderr
 
 
 def test_an_admin_port_in_use_is_told(folder):

@@ -110,7 +110,7 @@ static void mistakes_beyond_a_thousand_are_counted(void **state)
 
 static void the_nearest_word_is_one_slip_away(void **state)
 {
-    static const char *const words[] = { "targets", "health_check", "interval", "on", "x" };
+    static const char *const words[] = { "targets", "health_check", "interval", "on", "x", "http1" };
     static const struct {
         const char *word, *nearest;
     } cases[] = {
@@ -122,6 +122,8 @@ static void the_nearest_word_is_one_slip_away(void **state)
         { "intervall", "interval" },
         { "ingerval", "interval" },
         { "of", "on" },
+        { "htpt1", "http1" },
+        { "http2", NULL },
         { "colour", NULL },
         { "", NULL },
         { "t", NULL },
@@ -129,7 +131,7 @@ static void the_nearest_word_is_one_slip_away(void **state)
         { "tgt", NULL },
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        const char *nearest = conf_nearest(slice_from(cases[i].word), words, 5);
+        const char *nearest = conf_nearest(slice_from(cases[i].word), words, 6);
         if (cases[i].nearest == NULL)
             assert_null(nearest);
         else
@@ -137,7 +139,7 @@ static void the_nearest_word_is_one_slip_away(void **state)
     }
     char huge[500];
     memset(huge, 'a', sizeof(huge));
-    assert_null(conf_nearest(slice_make(huge, sizeof(huge)), words, 5));
+    assert_null(conf_nearest(slice_make(huge, sizeof(huge)), words, 6));
 }
 
 /* ---- secrets ---- */
