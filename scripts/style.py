@@ -1,5 +1,6 @@
 #!/usr/bin/python3
-"""Check what no formatter does: lengths of files and functions, comments on top, READMEs, words that may not stay.
+"""Check what no formatter does: lengths of files and functions, comments on top, READMEs, words that may not stay,
+links between pages.
 
 A function is at most 70 lines; a protocol's state machine may be longer and says why in a comment that begins with
 `/* Long:` in front of it. A file of src/ is at most 800 lines. Every room has a README.
@@ -12,6 +13,9 @@ import sys
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 FUNCTION_LINES_MAX = 70
 FILE_LINES_MAX = 800
+CODE = re.compile(r"^```.*?^```|`[^`\n]*`", re.S | re.M)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+HEADING = re.compile(r"^#+ +(.*)$", re.M)
 LEFT_BEHIND = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
 
 
@@ -66,9 +70,36 @@ def rooms_without_readme():
             yield f"src/{room}: no README.md"
 
 
+def pages():
+    for where, folders_below, names in os.walk(ROOT):
+        folders_below[:] = sorted(name for name in folders_below if name != "build" and not name.startswith("."))
+        for name in sorted(names):
+            if name.endswith(".md"):
+                yield os.path.relpath(os.path.join(where, name), ROOT)
+
+
+def anchors(path):
+    """The fragments that a reader of the page on a forge would have: headings in small letters, words joined by `-`."""
+    headings = HEADING.findall(re.sub(r"^```.*?^```", "", read(path), flags=re.S | re.M))
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def broken_links(path):
+    for target in LINK.findall(CODE.sub("", read(path))):
+        if re.match(r"[a-z]+:", target):
+            continue
+        file, _, fragment = target.partition("#")
+        full = os.path.normpath(os.path.join(os.path.dirname(path), file)) if file else path
+        if not os.path.exists(os.path.join(ROOT, full)):
+            yield f"{path}: a link to {target}, which does not exist"
+        elif fragment and full.endswith(".md") and fragment not in anchors(full):
+            yield f"{path}: a link to {target}, and that page has no such heading"
+
+
 def main():
     problems = [problem for path in c_files("src", "tests", "fuzz", "bench") for problem in problems_of(path)]
     problems += rooms_without_readme()
+    problems += [problem for path in pages() for problem in broken_links(path)]
     print("\n".join(problems + [f"style: {len(problems)} problems"]))
     return 1 if problems else 0
 
