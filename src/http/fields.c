@@ -140,11 +140,24 @@ bool field_name_valid(struct slice name)
     return name.len > 0;
 }
 
+/* Without case, "_" being "-", as many services read names. */
+static bool reads_as(struct slice name, struct slice ours)
+{
+    if (name.len != ours.len)
+        return false;
+    for (size_t i = 0; i < name.len; i++) {
+        if (char_lower(name.at[i] == '_' ? '-' : name.at[i]) != ours.at[i])
+            return false;
+    }
+    return true;
+}
+
 bool field_tells_the_way(struct slice name)
 {
     struct slice family = SLICE("x-forwarded-");
 
-    return name.len > family.len && slice_eq_nocase(slice_make(name.at, family.len), family);
+    return (name.len > family.len && reads_as(slice_make(name.at, family.len), family)) ||
+           reads_as(name, SLICE("x-real-ip"));
 }
 
 bool field_value_valid(struct slice value)

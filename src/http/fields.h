@@ -114,7 +114,8 @@ bool fields_list_has(const struct fields *fields, enum field_id id, struct slice
 
 /* RFC 9110: what a name and a value may be made of. Value: no CR, LF, NUL or other control but tab. */
 bool field_name_valid(struct slice name);
-/* "X-Forwarded-..." of any kind, without case: who writes one claims to know what hops before it saw. */
+/* "X-Forwarded-..." of any kind or "X-Real-IP", without case and with "_" for "-", which many services read as the
+ * same: who writes one claims to know what hops before it saw. */
 bool field_tells_the_way(struct slice name);
 bool field_value_valid(struct slice value);
 

@@ -135,6 +135,18 @@ static void there_is_a_limit(void **state)
     assert_int_equal(fields_add(&fields, arena, SLICE("x"), SLICE("y")), -ERR_HEAD_TOO_LARGE);
 }
 
+static void names_that_tell_the_way_are_known_as_services_read_them(void **state)
+{
+    static const char *const telling[] = { "X-Forwarded-For",   "x-forwarded-ssl", "X_Forwarded_For",
+                                           "x-FORWARDED_proto", "X-Real-IP",       "x_real_ip" };
+    static const char *const others[] = { "X-Forwarded-", "X-Forwarded", "X.Forwarded.For", "X-Real-IPs", "Forward" };
+
+    for (size_t i = 0; i < ARRAY_LEN(telling); i++)
+        assert_true(field_tells_the_way(slice_from(telling[i])));
+    for (size_t i = 0; i < ARRAY_LEN(others); i++)
+        assert_false(field_tells_the_way(slice_from(others[i])));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -145,6 +157,7 @@ int main(void)
         PARSE_TEST(removing_takes_all_of_a_name),
         PARSE_TEST(lists_are_looked_through_on_all_lines),
         PARSE_TEST(there_is_a_limit),
+        PARSE_TEST(names_that_tell_the_way_are_known_as_services_read_them),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
