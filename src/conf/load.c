@@ -18,6 +18,15 @@ struct nesting {
 
 static void load_value(struct conf *conf, const struct conf_node *node, const struct conf_type *type, unsigned flags,
                        void *value, const struct nesting *outer);
+/* The field that somebody who wrote `tls: true` has to know of: the first that is required, else the first. */
+static const char *foremost(const struct conf_struct *schema)
+{
+    for (const struct conf_field *field = schema->fields; field->name != NULL; field++)
+        if (field->flags & CONF_REQUIRED)
+            return field->name;
+    return schema->fields->name;
+}
+
 static void load_struct(struct conf *conf, const struct conf_node *node, const struct conf_struct *schema, void *value,
                         const struct nesting *outer);
 static void default_struct(struct conf *conf, const struct conf_node *place, const struct conf_struct *schema,
@@ -417,8 +426,8 @@ static void load_struct(struct conf *conf, const struct conf_node *node, const s
     if (node->kind == NODE_MAP) {
         report_unknown(conf, node, schema);
     } else if (lone == NULL && node->kind != NODE_NULL) {
-        conf_error(conf, node, "expected a mapping with the fields of %s %s, got %s", conf_article(schema->name),
-                   schema->name, conf_describe(conf, node));
+        conf_error(conf, node, "expected a mapping with the fields of %s %s, such as `%s`, got %s",
+                   conf_article(schema->name), schema->name, foremost(schema), conf_describe(conf, node));
         return;
     }
     for (const struct conf_field *field = schema->fields; field->name != NULL; field++) {

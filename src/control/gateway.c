@@ -135,7 +135,9 @@ static unsigned connections_within_descriptors(const struct gateway *gateway, in
     uint64_t most = all > OWN + pooled ? MAX((all - OWN - pooled) / 2, (uint64_t)LEAST) : LEAST;
     if ((uint64_t)wanted <= most)
         return (unsigned)wanted;
-    log_notice("start", "at most %u connections instead of `limits.connections`: the process may open %llu files",
+    log_notice("start",
+               "at most %u connections instead of `limits.connections`: the process may open %llu files (`ulimit -n`, "
+               "LimitNOFILE)",
                (unsigned)most, (unsigned long long)all);
     return (unsigned)most;
 }

@@ -102,10 +102,12 @@ static void structs_have_a_short_form_for_one_field(void **state)
     assert_int_equal(target_at(a, 1)->address.port, 9002);
     assert_int_equal(target_at(a, 1)->weight, 3);
     loading_end(&it);
-    expect_said("upstreams: {a: 10.0.0.1:1}",
-                "1:16 upstreams.a: expected a mapping with the fields of an upstream, got `10.0.0.1:1`");
-    expect_said("upstreams: {a: {targets: [[10.0.0.1:1]]}}",
-                "1:27 upstreams.a.targets[0]: expected a mapping with the fields of a target, got a list");
+    expect_said(
+        "upstreams: {a: 10.0.0.1:1}",
+        "1:16 upstreams.a: expected a mapping with the fields of an upstream, such as `targets`, got `10.0.0.1:1`");
+    expect_said(
+        "upstreams: {a: {targets: [[10.0.0.1:1]]}}",
+        "1:27 upstreams.a.targets[0]: expected a mapping with the fields of a target, such as `address`, got a list");
 }
 
 static void structs_are_embedded_or_pointed_to(void **state)
@@ -266,8 +268,8 @@ static void a_mistake_in_an_anchor_is_told_once(void **state)
 
 static void a_root_that_is_no_mapping_is_a_mistake(void **state)
 {
-    expect_said("- a", "1:1 expected a mapping with the fields of a configuration, got a list");
-    expect_said("hello", "1:1 expected a mapping with the fields of a configuration, got `hello`");
+    expect_said("- a", "1:1 expected a mapping with the fields of a configuration, such as `enabled`, got a list");
+    expect_said("hello", "1:1 expected a mapping with the fields of a configuration, such as `enabled`, got `hello`");
 }
 
 int main(void)
