@@ -139,7 +139,6 @@ static int set_server(SSL_CTX *ctx, struct tls_context *c, const struct tls_set 
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
     /* Our order, but ChaCha20 for clients that prefer it: they have no hardware for AES. */
     SSL_CTX_set_options(ctx, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
-    SSL_CTX_set_keylog_callback(ctx, tls_records_secret);
     SSL_CTX_set_timeout(ctx, m->session_lifetime_s);
     SSL_CTX_set_client_hello_cb(ctx, tls_hello_callback, c);
     SSL_CTX_set_tlsext_servername_callback(ctx, acknowledge_name);
@@ -180,7 +179,8 @@ static int build(struct tls_context *c, uint32_t set, SSL_CTX **ret_ctx)
 {
     const struct tls_material *m = c->material;
     bool server = m->role == TLS_SERVER;
-    SSL_CTX *ctx = SSL_CTX_new_ex(c->worker->library, NULL, server ? TLS_server_method() : TLS_client_method());
+    SSL_CTX *ctx =
+        SSL_CTX_new_ex(c->worker->library, TLS_PREFERENCE, server ? TLS_server_method() : TLS_client_method());
 
     if (!ctx)
         return -ERR_MEMORY;

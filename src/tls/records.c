@@ -4,7 +4,7 @@
  * has nothing to decide any more: so its SSL is freed then, and what is left is two keys, two counters and this file.
  * It is the division of work that the kernel's TLS has; the cipher itself stays OpenSSL's.
  *
- *      secrets    from OpenSSL's key log callback, into the session, and nowhere else
+ *      secrets    from the key schedule (schedule.c) into the session, and nowhere else
  *      records    application data, alerts, KeyUpdate; anything else is an error, as a server gets no other message
  *      nonce      the sequence number over the direction's IV; it starts again with each key (5.3)
  *
@@ -13,7 +13,6 @@
  */
 #include <errno.h>
 
-#include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 
@@ -28,7 +27,6 @@ enum {
     IV_BYTES = 12,
     INNER_MAX = TLS_RECORD_BYTES + 256 - TAG_BYTES,
     SECRET_MAX = 48,
-    LABEL_MAX = 64,
     IDLE_RECORDS_MAX = 32,     /* in a row without a byte for the application */
     KEY_RECORDS_MAX = 1 << 23, /* AES-GCM's bound is 2^24.5 (5.5) */
     GATHER_MAX = 2048,         /* up to here copying the pieces is cheaper than ciphering them one by one */
@@ -46,7 +44,7 @@ struct traffic {
 struct tls_records {
     struct traffic in, out;
     const EVP_CIPHER *cipher;
-    EVP_MAC_CTX *mac; /* the worker's */
+    const struct tls_hash *hash; /* the worker's, as the cipher */
     uint8_t key_len, idle;
     bool update_owed;     /* the peer has asked for a new key */
     bool ended;           /* close_notify came */
@@ -56,28 +54,12 @@ struct tls_records {
 
 /* ---- keys (7.1, 7.2, 7.3) ---- */
 
-/* HKDF-Expand-Label without context, for at most one block of the hash. */
 static int expand(const struct tls_records *r, const struct traffic *from, struct slice label, unsigned char *to,
                   size_t len)
 {
-    unsigned char info[LABEL_MAX], block[EVP_MAX_MD_SIZE];
-    size_t at = 0, block_len;
+    struct slice secret = { (const char *)from->secret, from->secret_len };
 
-    info[at++] = (unsigned char)(len >> 8);
-    info[at++] = (unsigned char)len;
-    info[at++] = (unsigned char)(6 + label.len);
-    memcpy(info + at, "tls13 ", 6);
-    memcpy(info + at + 6, label.at, label.len);
-    at += 6 + label.len;
-    info[at++] = 0; /* no context */
-    info[at++] = 1; /* the first block */
-    bool made = EVP_MAC_init(r->mac, from->secret, from->secret_len, NULL) == 1 &&
-                EVP_MAC_update(r->mac, info, at) == 1 && EVP_MAC_final(r->mac, block, &block_len, sizeof(block)) == 1 &&
-                len <= block_len;
-    if (made)
-        memcpy(to, block, len);
-    OPENSSL_cleanse(block, sizeof(block));
-    return made ? 0 : -ENOMEM;
+    return tls_expand(r->hash, secret, label, SLICE_EMPTY, to, len) ? 0 : -ENOMEM;
 }
 
 static int set_key(struct tls_records *r, struct traffic *traffic, bool encrypt)
@@ -105,34 +87,9 @@ static int next_key(struct tls_records *r, struct traffic *traffic, bool encrypt
     return rc ? rc : set_key(r, traffic, encrypt);
 }
 
-static int from_hex(char c)
+void tls_records_secret(struct tls_session *s, bool in, struct slice secret)
 {
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : 0;
-}
-
-static void keep_secret(struct traffic *traffic, struct slice hex)
-{
-    size_t len = hex.len / 2;
-
-    if (len > SECRET_MAX)
-        return;
-    for (size_t i = 0; i < len; i++)
-        traffic->secret[i] = (unsigned char)(from_hex(hex.at[2 * i]) << 4 | from_hex(hex.at[2 * i + 1]));
-    traffic->secret_len = (uint8_t)len;
-}
-
-/* "LABEL random secret", all that OpenSSL derives; two of them are ours. */
-void tls_records_secret(const SSL *ssl, const char *line)
-{
-    struct tls_session *s = SSL_get_app_data(ssl);
-    struct slice rest = slice_from(line), label = slice_cut(&rest, ' ');
-    bool in = slice_eq(label, SLICE("CLIENT_TRAFFIC_SECRET_0")),
-         out = slice_eq(label, SLICE("SERVER_TRAFFIC_SECRET_0"));
-
-    if (!in && !out)
+    if (secret.len > SECRET_MAX)
         return;
     if (!s->records) {
         s->records = memory_get(s->t->loop->memory, sizeof(*s->records));
@@ -140,8 +97,9 @@ void tls_records_secret(const SSL *ssl, const char *line)
             return;
         *s->records = (struct tls_records){ .idle = 0 };
     }
-    (void)slice_cut(&rest, ' ');
-    keep_secret(in ? &s->records->in : &s->records->out, rest);
+    struct traffic *traffic = in ? &s->records->in : &s->records->out;
+    memcpy(traffic->secret, secret.at, secret.len);
+    traffic->secret_len = (uint8_t)secret.len;
 }
 
 static bool choose_cipher(const struct tls_worker *worker, const SSL *ssl, struct tls_records *r)
@@ -152,7 +110,7 @@ static bool choose_cipher(const struct tls_worker *worker, const SSL *ssl, struc
     if (suite < 0x1301 || suite > 0x1303)
         return false;
     r->cipher = worker->record_ciphers[suite - 0x1301];
-    r->mac = worker->hkdf[suite == 0x1302];
+    r->hash = &worker->hashes[suite == 0x1302];
     r->key_len = key_lens[suite - 0x1301];
     return true;
 }

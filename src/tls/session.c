@@ -230,8 +230,10 @@ static int finish(struct tls_session *s, struct transport *t)
 
 static int shake(struct tls_session *s, struct transport *t)
 {
+    s->context->worker->shaking = s->role == TLS_SERVER ? s : NULL;
     int rc = SSL_do_handshake(s->ssl);
 
+    s->context->worker->shaking = NULL;
     if (rc == 1)
         return finish(s, t);
     int error = SSL_get_error(s->ssl, rc);

@@ -52,36 +52,17 @@ int tls_start(void)
     return 0;
 }
 
-static EVP_MAC_CTX *hmac_with(EVP_MAC *hmac, const char *digest)
-{
-    OSSL_PARAM params[] = { OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, (char *)digest, 0),
-                            OSSL_PARAM_END };
-    EVP_MAC_CTX *context = EVP_MAC_CTX_new(hmac);
-
-    if (context && EVP_MAC_CTX_set_params(context, params) == 1)
-        return context;
-    EVP_MAC_CTX_free(context);
-    return NULL;
-}
-
 /* Once, and not for each record or ticket: finding an algorithm by its name costs more than using it. */
 static bool fetch(struct tls_worker *worker)
 {
     static const char *const ciphers[] = { "AES-128-GCM", "AES-256-GCM", "ChaCha20-Poly1305" };
-    static const char *const digests[] = { "SHA256", "SHA384" };
-    EVP_MAC *hmac = EVP_MAC_fetch(worker->library, "HMAC", NULL);
-    bool fetched = hmac != NULL;
+    bool fetched = true;
 
     worker->ticket_cipher = EVP_CIPHER_fetch(worker->library, "AES-256-CBC", NULL);
     for (size_t i = 0; i < ARRAY_LEN(ciphers); i++) {
         worker->record_ciphers[i] = EVP_CIPHER_fetch(worker->library, ciphers[i], NULL);
         fetched = fetched && worker->record_ciphers[i];
     }
-    for (size_t i = 0; fetched && i < ARRAY_LEN(digests); i++) {
-        worker->hkdf[i] = hmac_with(hmac, digests[i]);
-        fetched = worker->hkdf[i] != NULL;
-    }
-    EVP_MAC_free(hmac);
     return fetched && worker->ticket_cipher;
 }
 
@@ -96,7 +77,8 @@ struct tls_worker *tls_worker_new(void)
     worker->out = mem_alloc(TLS_OUT_BYTES);
     worker->record = mem_alloc(TLS_RECORD_BYTES);
     worker->in = mem_alloc(TLS_IN_BYTES);
-    if (worker->library && fetch(worker) && worker->wire && worker->out && worker->in && worker->record)
+    if (worker->library && tls_schedule_start(worker) && fetch(worker) && worker->wire && worker->out && worker->in &&
+        worker->record)
         return worker;
     ERR_clear_error();
     tls_worker_free(worker);
@@ -111,8 +93,7 @@ void tls_worker_free(struct tls_worker *worker)
     EVP_CIPHER_free(worker->ticket_cipher);
     for (size_t i = 0; i < ARRAY_LEN(worker->record_ciphers); i++)
         EVP_CIPHER_free(worker->record_ciphers[i]);
-    for (size_t i = 0; i < ARRAY_LEN(worker->hkdf); i++)
-        EVP_MAC_CTX_free(worker->hkdf[i]);
+    tls_schedule_stop(worker);
     if (worker->in)
         OPENSSL_cleanse(worker->in, TLS_IN_BYTES); /* opened in place at times */
     if (worker->record)

@@ -54,6 +54,17 @@ void tls_tickets_refresh(struct tls_ticket_ring *ring, unsigned *generation);
 int tls_tickets_callback(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac,
                          int encrypt);
 
+/* ---- schedule.c ---- */
+
+enum { TLS_HASH_MAX = 48 };
+
+struct tls_hash {
+    EVP_MD *digest;
+    EVP_MD_CTX *context;
+    size_t block, size;
+    unsigned char empty[TLS_HASH_MAX]; /* the hash of nothing */
+};
+
 /* ---- worker.c ---- */
 
 struct tls_worker {
@@ -68,7 +79,9 @@ struct tls_worker {
     unsigned char *in; /* TLS_IN_BYTES: what was received; between calls a session keeps what it did not use */
     size_t in_at, in_len;
     EVP_CIPHER *record_ciphers[3]; /* in the order of TLS 1.3's suites */
-    EVP_MAC_CTX *hkdf[2];          /* HMAC with SHA-256 and SHA-384 */
+    struct tls_hash hashes[2];     /* SHA-256, SHA-384 */
+    OSSL_PROVIDER *providers[2];   /* OpenSSL's, and ours of schedule.c */
+    struct tls_session *shaking;   /* the server's whose handshake OpenSSL is in now */
     unsigned char *record;         /* TLS_RECORD_BYTES: small pieces are brought together in it */
 };
 
@@ -77,6 +90,14 @@ static inline void tls_count(atomic_uint_least64_t *cell)
 {
     atomic_store_explicit(cell, atomic_load_explicit(cell, memory_order_relaxed) + 1, memory_order_relaxed);
 }
+
+/* Puts our key schedule before the library's, for those that ask with TLS_PREFERENCE. */
+bool tls_schedule_start(struct tls_worker *worker);
+void tls_schedule_stop(struct tls_worker *worker);
+#define TLS_PREFERENCE "?provider=maitred"
+/* HKDF-Expand-Label (RFC 8446, 7.1) of at most one block of the hash. */
+MUST_USE bool tls_expand(const struct tls_hash *h, struct slice secret, struct slice label, struct slice context,
+                         unsigned char *to, size_t len);
 
 /* ---- context.c ---- */
 
@@ -148,8 +169,8 @@ int tls_wire_fill(struct tls_session *s);
 
 struct tls_records;
 
-/* OpenSSL's key log callback. */
-void tls_records_secret(const SSL *ssl, const char *line);
+/* The secret of one direction of application data, during the handshake. */
+void tls_records_secret(struct tls_session *s, bool in, struct slice secret);
 /* At the end of the handshake: false when the session has to stay with OpenSSL. */
 bool tls_records_begin(struct tls_session *s);
 void tls_records_free(struct tls_records *records, struct memory *memory);
