@@ -25,7 +25,8 @@ enum {
     HEADER_BYTES = SSL3_RT_HEADER_LENGTH,
     TAG_BYTES = 16,
     IV_BYTES = 12,
-    INNER_MAX = TLS_RECORD_BYTES + 256 - TAG_BYTES,
+    INNER_MAX = TLS_RECORD_BYTES + 1, /* with type and padding (5.4) */
+    SEALED_MAX = TLS_RECORD_BYTES + 256,
     SECRET_MAX = 48,
     IDLE_RECORDS_MAX = 32,     /* in a row without a byte for the application */
     KEY_RECORDS_MAX = 1 << 23, /* AES-GCM's bound is 2^24.5 (5.5) */
@@ -38,13 +39,13 @@ struct traffic {
     uint64_t sequence;
     unsigned char iv[IV_BYTES];
     unsigned char secret[SECRET_MAX];
-    uint8_t secret_len; /* 0: not told yet */
+    uint8_t secret_len; /* 0: not told yet, or without a key */
 };
 
 struct tls_records {
     struct traffic in, out;
     const EVP_CIPHER *cipher;
-    const struct tls_hash *hash; /* the worker's, as the cipher */
+    struct tls_hash *hash; /* the worker's, as the cipher */
     uint8_t key_len, idle;
     bool update_owed;     /* the peer has asked for a new key */
     bool ended;           /* close_notify came */
@@ -71,7 +72,10 @@ static int set_key(struct tls_records *r, struct traffic *traffic, bool encrypt)
         rc = expand(r, traffic, SLICE("iv"), traffic->iv, IV_BYTES);
     if (rc == 0 && EVP_CipherInit_ex2(traffic->cipher, r->cipher, key, NULL, encrypt, NULL) != 1)
         rc = -ENOMEM;
-    traffic->sequence = 0;
+    if (rc == 0)
+        traffic->sequence = 0;
+    else
+        traffic->secret_len = 0; /* nothing goes with the old key and a number that it has had */
     OPENSSL_cleanse(key, sizeof(key));
     return rc;
 }
@@ -102,7 +106,7 @@ void tls_records_secret(struct tls_session *s, bool in, struct slice secret)
     traffic->secret_len = (uint8_t)secret.len;
 }
 
-static bool choose_cipher(const struct tls_worker *worker, const SSL *ssl, struct tls_records *r)
+static bool choose_cipher(struct tls_worker *worker, const SSL *ssl, struct tls_records *r)
 {
     static const uint8_t key_lens[] = { 16, 32, 32 };
     unsigned suite = SSL_CIPHER_get_protocol_id(SSL_get_current_cipher(ssl)); /* 0x1301: AES-128-GCM, and so on */
@@ -134,8 +138,9 @@ bool tls_records_begin(struct tls_session *s)
     struct tls_records *r = s->records;
     uint64_t sent;
 
-    if (!r || r->in.secret_len == 0 || r->out.secret_len == 0 || SSL_version(s->ssl) != TLS1_3_VERSION ||
-        SSL_has_pending(s->ssl) || !count_sent(worker, &sent) || !choose_cipher(worker, s->ssl, r))
+    if (!r || worker->spilled || r->in.secret_len == 0 || r->out.secret_len == 0 ||
+        SSL_version(s->ssl) != TLS1_3_VERSION || SSL_has_pending(s->ssl) || !count_sent(worker, &sent) ||
+        !choose_cipher(worker, s->ssl, r))
         return false;
     r->in.cipher = EVP_CIPHER_CTX_new();
     r->out.cipher = EVP_CIPHER_CTX_new();
@@ -175,7 +180,7 @@ static bool begin_record(struct traffic *traffic, const unsigned char *header)
     int len;
 
     make_nonce(traffic, nonce);
-    return EVP_CipherInit_ex2(traffic->cipher, NULL, NULL, nonce, -1, NULL) == 1 &&
+    return traffic->secret_len > 0 && EVP_CipherInit_ex2(traffic->cipher, NULL, NULL, nonce, -1, NULL) == 1 &&
            EVP_CipherUpdate(traffic->cipher, NULL, &len, header, HEADER_BYTES) == 1;
 }
 
@@ -323,10 +328,12 @@ static ssize_t take_alert(struct tls_session *s, const unsigned char *alert, siz
 /* What a record held: bytes for the application, or 0 after something else, or an error. */
 static ssize_t take_inner(struct tls_session *s, const unsigned char *inner, size_t len)
 {
+    if (len > INNER_MAX)
+        return refuse(s, SSL_AD_RECORD_OVERFLOW);
     while (len > 0 && inner[len - 1] == 0) /* padding */
         len--;
-    if (len == 0 || len - 1 > TLS_RECORD_BYTES)
-        return refuse(s, len == 0 ? SSL_AD_UNEXPECTED_MESSAGE : SSL_AD_RECORD_OVERFLOW);
+    if (len == 0)
+        return refuse(s, SSL_AD_UNEXPECTED_MESSAGE);
     uint8_t type = inner[--len];
     if (type == SSL3_RT_APPLICATION_DATA && len > 0) {
         s->records->idle = 0;
@@ -358,7 +365,7 @@ static ssize_t record_length(struct tls_session *s)
     size_t len = (size_t)at[3] << 8 | at[4];
     if (at[0] != SSL3_RT_APPLICATION_DATA || at[1] != 3 || at[2] != 3)
         return refuse(s, SSL_AD_UNEXPECTED_MESSAGE);
-    if (len > INNER_MAX + TAG_BYTES || len < TAG_BYTES + 1)
+    if (len > SEALED_MAX || len < TAG_BYTES + 1)
         return refuse(s, len > TAG_BYTES ? SSL_AD_RECORD_OVERFLOW : SSL_AD_BAD_RECORD_MAC);
     return have < HEADER_BYTES + len ? 0 : (ssize_t)(HEADER_BYTES + len);
 }

@@ -19,19 +19,21 @@ enum { BLOCK_MAX = 128, LABEL_MAX = 64 };
 
 /* ---- HMAC (RFC 2104) and HKDF-Expand-Label ---- */
 
-static bool hash_parts(const struct tls_hash *h, const unsigned char *pad, const struct slice *parts, int count,
+/* Made ready for the next at once: what it was last used for does not stay in it. */
+static bool hash_parts(struct tls_hash *h, const unsigned char *pad, const struct slice *parts, int count,
                        unsigned char *ret_hash)
 {
-    bool done =
-        EVP_DigestInit_ex2(h->context, NULL, NULL) == 1 && EVP_DigestUpdate(h->context, pad, pad ? h->block : 0) == 1;
+    bool done = (h->ready || EVP_DigestInit_ex2(h->context, h->digest, NULL) == 1) &&
+                EVP_DigestUpdate(h->context, pad, pad ? h->block : 0) == 1;
 
     for (int i = 0; done && i < count; i++)
         done = EVP_DigestUpdate(h->context, parts[i].at, parts[i].len) == 1;
-    return done && EVP_DigestFinal_ex(h->context, ret_hash, NULL) == 1;
+    done = done && EVP_DigestFinal_ex(h->context, ret_hash, NULL) == 1;
+    h->ready = EVP_DigestInit_ex2(h->context, h->digest, NULL) == 1;
+    return done;
 }
 
-static bool hmac(const struct tls_hash *h, struct slice key, const struct slice *parts, int count,
-                 unsigned char *ret_mac)
+static bool hmac(struct tls_hash *h, struct slice key, const struct slice *parts, int count, unsigned char *ret_mac)
 {
     unsigned char pad[BLOCK_MAX], inner[TLS_HASH_MAX];
 
@@ -50,8 +52,8 @@ static bool hmac(const struct tls_hash *h, struct slice key, const struct slice 
     return made;
 }
 
-bool tls_expand(const struct tls_hash *h, struct slice secret, struct slice label, struct slice context,
-                unsigned char *to, size_t len)
+bool tls_expand(struct tls_hash *h, struct slice secret, struct slice label, struct slice context, unsigned char *to,
+                size_t len)
 {
     unsigned char info[4 + LABEL_MAX], block[TLS_HASH_MAX];
 
@@ -70,7 +72,7 @@ bool tls_expand(const struct tls_hash *h, struct slice secret, struct slice labe
 }
 
 /* The next secret of the schedule: what came before, under "derived", is the salt for what is new. */
-static bool next_secret(const struct tls_hash *h, struct slice before, struct slice fresh, struct slice label,
+static bool next_secret(struct tls_hash *h, struct slice before, struct slice fresh, struct slice label,
                         unsigned char *ret_secret)
 {
     static const char zeros[TLS_HASH_MAX];
@@ -115,7 +117,7 @@ static void read_question(const OSSL_PARAM *p, struct question *q)
     }
 }
 
-static const struct tls_hash *hash_named(const struct tls_worker *worker, struct slice name)
+static struct tls_hash *hash_named(struct tls_worker *worker, struct slice name)
 {
     if (slice_eq(name, SLICE("SHA2-256")) || slice_eq(name, SLICE("SHA256")))
         return &worker->hashes[0];
@@ -125,7 +127,7 @@ static const struct tls_hash *hash_named(const struct tls_worker *worker, struct
 }
 
 /* Those that the records after the handshake are protected with. */
-static void tell_secret(const struct tls_worker *worker, struct slice label, struct slice secret)
+static void tell_secret(struct tls_worker *worker, struct slice label, struct slice secret)
 {
     bool in = slice_eq(label, SLICE("c ap traffic"));
 
@@ -135,13 +137,13 @@ static void tell_secret(const struct tls_worker *worker, struct slice label, str
 
 static int derive(void *context, unsigned char *to, size_t len, const OSSL_PARAM *params)
 {
-    const struct tls_worker *worker = context;
+    struct tls_worker *worker = context;
     struct question q = { .mode = -1 };
 
     if (!params)
         return 0;
     read_question(params, &q);
-    const struct tls_hash *h = hash_named(worker, q.digest);
+    struct tls_hash *h = hash_named(worker, q.digest);
     if (!h || !slice_eq(q.prefix, SLICE("tls13 ")))
         return 0;
     if (q.mode == EVP_KDF_HKDF_MODE_EXTRACT_ONLY)
@@ -195,7 +197,7 @@ static bool start_hash(OSSL_LIB_CTX *library, const char *name, struct tls_hash 
 {
     h->digest = EVP_MD_fetch(library, name, NULL);
     h->context = EVP_MD_CTX_new();
-    if (!h->digest || !h->context || EVP_DigestInit_ex2(h->context, h->digest, NULL) != 1)
+    if (!h->digest || !h->context)
         return false;
     h->block = (size_t)EVP_MD_get_block_size(h->digest);
     h->size = (size_t)EVP_MD_get_size(h->digest);

@@ -104,6 +104,7 @@ void tls_wire_begin(struct tls_session *s, struct transport *t)
     ENSURE(worker->out_len == 0);
     s->t = t;
     s->owns_in = true;
+    worker->spilled = false;
     worker->in_at = 0;
     worker->in_len = s->ahead_len;
     if (s->ahead_len == 0)
@@ -142,6 +143,7 @@ static int wire_write(BIO *bio, const char *buf, int len)
         return 0;
     if ((size_t)len > TLS_OUT_BYTES - worker->out_len) { /* a long chain of certificates; never a record of sendv's */
         int rc = tls_wire_flush(s, MSG_MORE);
+        worker->spilled = true;
         if (rc < 0) {
             s->broken = -rc;
             return -1;

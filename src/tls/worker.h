@@ -61,6 +61,7 @@ enum { TLS_HASH_MAX = 48 };
 struct tls_hash {
     EVP_MD *digest;
     EVP_MD_CTX *context;
+    bool ready;
     size_t block, size;
     unsigned char empty[TLS_HASH_MAX]; /* the hash of nothing */
 };
@@ -76,6 +77,7 @@ struct tls_worker {
     struct tls_counters counters;
     unsigned char *out; /* TLS_OUT_BYTES; empty between calls */
     size_t out_len;
+    bool spilled;      /* in this call, records have left `out` already */
     unsigned char *in; /* TLS_IN_BYTES: what was received; between calls a session keeps what it did not use */
     size_t in_at, in_len;
     EVP_CIPHER *record_ciphers[3]; /* in the order of TLS 1.3's suites */
@@ -96,7 +98,7 @@ bool tls_schedule_start(struct tls_worker *worker);
 void tls_schedule_stop(struct tls_worker *worker);
 #define TLS_PREFERENCE "?provider=maitred"
 /* HKDF-Expand-Label (RFC 8446, 7.1) of at most one block of the hash. */
-MUST_USE bool tls_expand(const struct tls_hash *h, struct slice secret, struct slice label, struct slice context,
+MUST_USE bool tls_expand(struct tls_hash *h, struct slice secret, struct slice label, struct slice context,
                          unsigned char *to, size_t len);
 
 /* ---- context.c ---- */
