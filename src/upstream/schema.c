@@ -125,9 +125,10 @@ static const struct conf_field upstream_fields[] = {
     { .name = "keep_alive_connections",
       .type = { .kind = CONF_INT, .max = REQUESTS_MAX },
       .offset = CONF_AT(upstream_conf, keep_alive_connections),
-      .default_text = "256",
+      .default_text = "2048",
       .doc = "Idle connections kept to each target for further requests, over all workers. 0 closes each after "
-             "its request." },
+             "its request. Fewer than are busy at the height of the load means that connections are made and closed "
+             "all the time." },
     { .name = "max_requests_per_connection",
       .type = { .kind = CONF_INT, .max = REQUESTS_MAX },
       .offset = CONF_AT(upstream_conf, max_requests_per_connection),

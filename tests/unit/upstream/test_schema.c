@@ -63,7 +63,7 @@ static void targets_alone_are_enough(void **state)
     assert_int_equal(loaded.timeouts.body_idle_timeout_ms, 60000);
     assert_int_equal(loaded.timeouts.send_idle_timeout_ms, 60000);
     assert_int_equal(loaded.timeouts.idle_timeout_ms, 60000);
-    assert_int_equal(loaded.keep_alive_connections, 256);
+    assert_int_equal(loaded.keep_alive_connections, 2048);
     assert_int_equal(loaded.max_requests_per_connection, 0);
     assert_int_equal(loaded.max_connections_per_target, 0);
     assert_int_equal(loaded.max_requests_per_target, 0);
