@@ -1,10 +1,10 @@
 /*
  * The key schedule of TLS 1.3 (RFC 8446, 7.1): HKDF over HMAC over a worker's two hashes, which were found once.
  *
- * A handshake asks for nineteen derivations, and OpenSSL's own finds three algorithms by name and takes a dozen pieces
- * of memory for each: more than the hashing costs.  So a provider of ours, which each worker's library context prefers,
- * offers the one algorithm "TLS13-KDF", to libssl alone.  It also sees the two secrets that records.c goes on with:
- * they are not written out as text for a key log, as the library's other way of telling them would.
+ * A resumed handshake asks for 22 derivations, and OpenSSL's own finds its algorithms by name and makes its contexts
+ * anew for each.  So a provider of ours, which each worker's library context prefers, offers the one algorithm
+ * "TLS13-KDF", to libssl alone.  It also sees the two secrets that records.c goes on with: they are not written out as
+ * text for a key log, as the library's other way of telling them would.
  */
 #include <openssl/core_dispatch.h>
 #include <openssl/core_names.h>
