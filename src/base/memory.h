@@ -22,8 +22,8 @@ enum {
     SCRATCH_BYTES = 65536,     /* a worker's read buffer: no connection owns one while it is idle */
     KERNEL_PIPE_BYTES = 65536, /* the default; an unprivileged user gets 1,024 pipes of this size */
     KERNEL_PIPES_MAX = 192,    /* a worker, unless told: five workers fit in those 1,024; past them pipes shrink */
-    BLOCKS_KEPT_MAX = 256,     /* 2 MiB a worker: what is freed after a burst goes back to the heap */
-    CHUNKS_KEPT_MAX = 128,     /* 2 MiB a worker */
+    BLOCKS_KEPT_MAX = 1024,    /* 8 MiB a worker: what is freed after a burst goes back to the heap */
+    CHUNKS_KEPT_MAX = 256,     /* 4 MiB a worker */
 };
 
 struct kernel_pipe; /* base/pipe.h */
