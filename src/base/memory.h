@@ -1,7 +1,7 @@
 /*
- * A worker's memory: slabs of arena blocks and of body chunks, one scratch buffer for reading, a list of spare kernel
- * pipes, and the budget that all of it is charged to.  The budget is process-wide (an atomic) and has a ceiling; when
- * it is reached, memory_* and everything above return NULL and the request path answers 503.
+ * A worker's memory: slabs of arena blocks, of body chunks and of small objects, one scratch buffer for reading, a list
+ * of spare kernel pipes, and the budget that all of it is charged to.  The budget is process-wide (an atomic) and has a
+ * ceiling; when it is reached, memory_* and everything above return NULL and the request path answers 503.
  *
  * So that workers do not fight over the atomic, each takes credit from the budget in grains (256 KiB, less for a small
  * budget) and charges against that: `budget_used` reads up to two grains a worker high, and is exact again after
@@ -24,6 +24,9 @@ enum {
     KERNEL_PIPES_MAX = 192,    /* a worker, unless told: five workers fit in those 1,024; past them pipes shrink */
     BLOCKS_KEPT_MAX = 1024,    /* 8 MiB a worker: what is freed after a burst goes back to the heap */
     CHUNKS_KEPT_MAX = 256,     /* 4 MiB a worker */
+    SMALL_BYTES_MAX = 520,     /* what memory_get takes from slabs of its own, 16 bytes apart: the heap's steps */
+    SMALL_SLABS = SMALL_BYTES_MAX / 16 + 1,
+    SMALL_KEPT_MAX = 512, /* of each: 4 MiB a worker if all were full */
 };
 
 struct kernel_pipe; /* base/pipe.h */
@@ -31,7 +34,8 @@ struct kernel_pipe; /* base/pipe.h */
 struct memory {
     struct slab blocks; /* ARENA_BLOCK_BYTES each */
     struct slab chunks; /* CHUNK_BYTES each */
-    char *scratch;      /* SCRATCH_BYTES; valid until control returns to the loop */
+    struct slab small[SMALL_SLABS];
+    char *scratch; /* SCRATCH_BYTES; valid until control returns to the loop */
     struct kernel_pipe *pipes;
     uint32_t pipes_kept, pipes_in_use, pipes_max;
     atomic_size_t *budget_used; /* shared by all workers; may be NULL */

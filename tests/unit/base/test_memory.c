@@ -90,6 +90,28 @@ static void a_small_budget_is_exact(void **state)
     assert_int_equal(used, 0);
 }
 
+static void small_objects_of_every_size_are_whole_and_used_again(void **state)
+{
+    struct memory memory;
+    assert_int_equal(memory_init(&memory, NULL, 0), 0);
+    for (size_t size = 1; size <= SMALL_BYTES_MAX + 40; size++) {
+        void *first = memory_get(&memory, size), *second = memory_get(&memory, size);
+        assert_non_null(first);
+        assert_non_null(second);
+        memset(first, 0xa5, size); /* under a sanitizer: into nothing else */
+        memset(second, 0x5a, size);
+        assert_int_equal(((unsigned char *)first)[size - 1], 0xa5);
+        assert_int_equal(memory.held_bytes, 2 * size);
+        memory_put(&memory, second, size);
+        memory_put(&memory, first, size);
+        void *again = memory_get(&memory, size);
+        if (size <= SMALL_BYTES_MAX && !UNDER_ASAN)
+            assert_ptr_equal(again, first);
+        memory_put(&memory, again, size);
+    }
+    memory_done(&memory); /* ENSUREs that all are back */
+}
+
 static void credit_is_bounded_and_given_back(void **state)
 {
     atomic_size_t used = 0;
@@ -326,6 +348,7 @@ int main(void)
         cmocka_unit_test(a_slab_reuses_what_was_freed_last_and_keeps_no_more_than_told),
         cmocka_unit_test(a_slab_that_ends_with_an_object_out_aborts),
         cmocka_unit_test(a_slab_without_memory_gives_null),
+        cmocka_unit_test(small_objects_of_every_size_are_whole_and_used_again),
         cmocka_unit_test(a_small_budget_is_exact),
         cmocka_unit_test(credit_is_bounded_and_given_back),
         cmocka_unit_test(a_full_budget_still_gives_what_fits_without_the_grain),
