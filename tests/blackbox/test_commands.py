@@ -172,6 +172,7 @@ PAGES = [p for p in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_whole_configurations_in_the_documentation_are_free_of_mistakes(folder, page):
     for block in blocks(page):
+        make_certificates(folder, block)
         (folder / "a.yaml").write_text(block)
         result = run("check", folder / "a.yaml")
         assert result.returncode == FINE, (block, result.stderr)
