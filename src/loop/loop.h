@@ -137,3 +137,14 @@ void loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
 /* Reads the clock again outside a turn (start-up, tests). */
 void loop_update_now(struct loop *loop);
+
+/* ---- deadlines that share one lazy timer: loop times, 0 for none ---- */
+
+static inline uint64_t deadline_earlier(uint64_t a_ms, uint64_t b_ms)
+{
+    return a_ms == 0 || (b_ms != 0 && b_ms < a_ms) ? b_ms : a_ms;
+}
+static inline bool deadline_passed(const struct loop *loop, uint64_t due_ms)
+{
+    return due_ms != 0 && loop->now_ms >= due_ms;
+}

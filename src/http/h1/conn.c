@@ -50,26 +50,32 @@ static void on_reclaim_task(struct task *task)
     conn_free(conn);
 }
 
-void conn_close(struct h1_conn *conn, bool hard)
+/* Nothing happens on it any more; `on_reclaim` frees it. */
+static void retire(struct h1_conn *conn, void (*on_reclaim)(struct task *task))
 {
     struct loop *loop = conn_loop(conn);
 
+    conn->state = H1_CLOSED;
+    timer_clear(loop, &conn->timer);
+    task_cancel(&conn->read_task);
+    task_cancel(&conn->flush_task);
+    task_init(&conn->flush_task, on_reclaim);
+    loop_defer(loop, &conn->flush_task, PHASE_RECLAIM);
+    kept_drop(conn);
+}
+
+void conn_close(struct h1_conn *conn, bool hard)
+{
     MAGIC_CHECK(conn, H1_MAGIC);
     ENSURE(conn->stream == NULL && conn->state != H1_CLOSED);
     if (hard) {
         struct linger at_once = { .l_onoff = 1, .l_linger = 0 };
         (void)sys->setsockopt(conn->transport.io.fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
     }
-    conn->state = H1_CLOSED;
     conn->transport.ops->close(&conn->transport);
-    timer_clear(loop, &conn->timer);
-    task_cancel(&conn->read_task);
-    task_cancel(&conn->flush_task);
-    task_init(&conn->flush_task, on_reclaim_task);
-    loop_defer(loop, &conn->flush_task, PHASE_RECLAIM);
-    kept_drop(conn);
+    retire(conn, on_reclaim_task);
     if (!conn->is_client && conn->server.drain) {
-        memory_put(loop->memory, conn->server.drain, sizeof(*conn->server.drain));
+        memory_put(conn_memory(conn), conn->server.drain, sizeof(*conn->server.drain));
         conn->server.drain = NULL;
     }
     if (conn->is_client)
@@ -85,16 +91,8 @@ static void on_vanished(struct task *task)
 
 void conn_vanish(struct h1_conn *conn)
 {
-    struct loop *loop = conn_loop(conn);
-
     ENSURE(conn->stream == NULL && conn->state != H1_CLOSED && !conn->is_client);
-    conn->state = H1_CLOSED;
-    timer_clear(loop, &conn->timer);
-    task_cancel(&conn->read_task);
-    task_cancel(&conn->flush_task);
-    task_init(&conn->flush_task, on_vanished);
-    loop_defer(loop, &conn->flush_task, PHASE_RECLAIM);
-    kept_drop(conn);
+    retire(conn, on_vanished);
     list_unlink(&conn->base.link);
 }
 
@@ -155,11 +153,6 @@ void conn_wait_for(struct h1_conn *conn, enum h1_wait wait, uint64_t timeout_ms)
     conn->due_ms = wait == WAIT_NOTHING || timeout_ms == 0 ? 0 : conn_loop(conn)->now_ms + timeout_ms;
 }
 
-static uint64_t earlier(uint64_t a, uint64_t b)
-{
-    return a == 0 || (b != 0 && b < a) ? b : a;
-}
-
 void conn_rearm(struct h1_conn *conn)
 {
     uint64_t due = conn->due_ms;
@@ -167,14 +160,9 @@ void conn_rearm(struct h1_conn *conn)
     if (conn->state == H1_CLOSED)
         return;
     if (conn->stream)
-        due = earlier(due, earlier(conn->stream->body_due_ms, conn->stream->send_due_ms));
+        due = deadline_earlier(due, deadline_earlier(conn->stream->body_due_ms, conn->stream->send_due_ms));
     if (due != 0)
         timer_at_most(conn_loop(conn), &conn->timer, due);
-}
-
-static bool passed(const struct h1_conn *conn, uint64_t due_ms)
-{
-    return due_ms != 0 && conn_loop(conn)->now_ms >= due_ms;
 }
 
 static void body_overdue(struct h1_conn *conn)
@@ -199,15 +187,15 @@ static void on_timer(struct timer *timer)
     struct h1_conn *conn = container_of(timer, struct h1_conn, timer);
 
     MAGIC_CHECK(conn, H1_MAGIC);
-    if (passed(conn, conn->due_ms)) {
+    if (deadline_passed(conn_loop(conn), conn->due_ms)) {
         conn->due_ms = 0;
         if (conn->is_client)
             client_on_due(conn);
         else
             server_on_due(conn);
-    } else if (conn->stream && passed(conn, conn->stream->send_due_ms)) {
+    } else if (conn->stream && deadline_passed(conn_loop(conn), conn->stream->send_due_ms)) {
         send_overdue(conn);
-    } else if (conn->stream && passed(conn, conn->stream->body_due_ms)) {
+    } else if (conn->stream && deadline_passed(conn_loop(conn), conn->stream->body_due_ms)) {
         body_overdue(conn);
     }
     conn_rearm(conn);

@@ -24,13 +24,12 @@ enum {
     H1_MAGIC = 0x6831,
     READ_BYTES = 16384,      /* asked for where a head may begin: most messages are in one piece */
     HEAD_BYTES = 2048,       /* the same behind a large body, which mostly comes before another one: that is left to be
-                                spliced,       or read where it stays */
+                                spliced, or read where it stays */
     LARGE_BYTES = 24576,     /* a body from which on that is better, as measured */
     TURN_BYTES_MAX = 262144, /* read of one body in one turn, so that others get theirs */
     OUT_MAX = 65536,         /* queued for sending; more is BLOCKED */
     OUT_LOW = OUT_MAX / 2,   /* on_room when no more than this is left */
-    QUEUE_MIN =
-        4096, /* beyond it: no tiny chunks are made where it is near, and a body of its size goes with its head */
+    QUEUE_MIN = 4096,        /* beyond it: no tiny chunks near it, and a body of its size goes with its head */
     IOV_MAX_SENT = 64,
     BLANK_LINES_MAX = 2, /* empty lines in front of a request line (RFC 9112 2.2) */
     INTERIM_MAX = 32,    /* 1xx heads in front of one response */

@@ -7,25 +7,11 @@
  * it.
  */
 #include "base/arena.h"
-#include "base/clock.h"
+#include "http/date.h"
 #include "http/h1/server.h"
 #include "http/h1/write.h"
 #include "http/websocket.h"
 #include "net/facts.h"
-
-/* Value of Date, made once a second and thread. */
-static struct slice date_now(const struct loop *loop)
-{
-    enum { NS_PER_S = 1000000000 };
-    static _Thread_local uint64_t second = UINT64_MAX;
-    static _Thread_local char text[HTTP_DATE_LEN];
-
-    if (loop->wall_ns / NS_PER_S != second) {
-        second = loop->wall_ns / NS_PER_S;
-        clock_http_date(loop->wall_ns, text);
-    }
-    return slice_make(text, sizeof(text));
-}
 
 static bool makes_tunnel(const struct h1_stream *s, const struct message *head)
 {
@@ -99,7 +85,7 @@ static int write_accepting(struct h1_stream *s, const struct message *head, cons
     struct message accepting = *head;
     int err = give_accept(s, &accepting);
 
-    return err ? err : h1_write_response(&s->out, &accepting, framing, date_now(conn_loop(s->conn)));
+    return err ? err : h1_write_response(&s->out, &accepting, framing, http_date_now(conn_loop(s->conn)));
 }
 
 static int server_send_head(struct stream *stream, const struct message *head, bool end)
@@ -122,7 +108,7 @@ static int server_send_head(struct stream *stream, const struct message *head, b
     uint32_t before = s->out.bytes;
     bool unsaid = head->status == 101 && head->version >= HTTP_2 && websocket_is(head->upgrade);
     err = unsaid ? write_accepting(s, head, &framing)
-                 : h1_write_response(&s->out, head, &framing, date_now(conn_loop(s->conn)));
+                 : h1_write_response(&s->out, head, &framing, http_date_now(conn_loop(s->conn)));
     if (err) {
         if (err == -ERR_MEMORY)
             stream_unwrite(s, before);

@@ -333,11 +333,6 @@ void h2_wait_for(struct h2_conn *conn, enum h2_wait wait, uint64_t timeout_ms)
     conn->due_ms = wait == H2_WAIT_NOTHING || timeout_ms == 0 ? 0 : h2_loop(conn)->now_ms + timeout_ms;
 }
 
-static uint64_t earlier(uint64_t a, uint64_t b)
-{
-    return a == 0 || (b != 0 && b < a) ? b : a;
-}
-
 static struct h2_stream *first_body(const struct h2_conn *conn)
 {
     return list_empty(&conn->body_waits) ? NULL : container_of(conn->body_waits.next, struct h2_stream, body_link);
@@ -352,18 +347,13 @@ void h2_rearm(struct h2_conn *conn)
 {
     if (conn->state == H2_CLOSED)
         return;
-    uint64_t due = earlier(conn->due_ms, earlier(conn->head_due_ms, conn->write_due_ms));
+    uint64_t due = deadline_earlier(conn->due_ms, deadline_earlier(conn->head_due_ms, conn->write_due_ms));
     if (first_body(conn))
-        due = earlier(due, first_body(conn)->body_due_ms);
+        due = deadline_earlier(due, first_body(conn)->body_due_ms);
     if (first_send(conn))
-        due = earlier(due, first_send(conn)->send_due_ms);
+        due = deadline_earlier(due, first_send(conn)->send_due_ms);
     if (due != 0)
         timer_at_most(h2_loop(conn), &conn->timer, due);
-}
-
-static bool passed(const struct h2_conn *conn, uint64_t due_ms)
-{
-    return due_ms != 0 && h2_loop(conn)->now_ms >= due_ms;
 }
 
 static void drop_told(struct h2_conn *conn, enum err err)
@@ -397,9 +387,9 @@ static void streams_overdue(struct h2_conn *conn)
 {
     struct h2_stream *s;
 
-    while (conn->state != H2_CLOSED && (s = first_send(conn)) != NULL && passed(conn, s->send_due_ms))
+    while (conn->state != H2_CLOSED && (s = first_send(conn)) != NULL && deadline_passed(h2_loop(conn), s->send_due_ms))
         h2_stream_fail(s, conn->is_client ? ERR_UPSTREAM_SEND_TIMEOUT : ERR_CLIENT_SEND_TIMEOUT);
-    while (conn->state != H2_CLOSED && (s = first_body(conn)) != NULL && passed(conn, s->body_due_ms))
+    while (conn->state != H2_CLOSED && (s = first_body(conn)) != NULL && deadline_passed(h2_loop(conn), s->body_due_ms))
         h2_body_overdue(s);
 }
 
@@ -408,15 +398,15 @@ static void on_timer(struct timer *timer)
     struct h2_conn *conn = container_of(timer, struct h2_conn, timer);
 
     MAGIC_CHECK(conn, H2_MAGIC);
-    if (passed(conn, conn->write_due_ms)) {
+    if (deadline_passed(h2_loop(conn), conn->write_due_ms)) {
         h2_conn_end(conn, conn->is_client ? ERR_UPSTREAM_SEND_TIMEOUT : ERR_CLIENT_SEND_TIMEOUT);
         return;
     }
-    if (passed(conn, conn->head_due_ms)) {
+    if (deadline_passed(h2_loop(conn), conn->head_due_ms)) {
         conn->head_due_ms = 0;
         drop_told(conn, ERR_HEAD_TIMEOUT);
         h2_conn_abort(conn, NGHTTP2_NO_ERROR, conn->is_client ? ERR_RESPONSE_TIMEOUT : ERR_HEAD_TIMEOUT);
-    } else if (passed(conn, conn->due_ms)) {
+    } else if (deadline_passed(h2_loop(conn), conn->due_ms)) {
         conn_overdue(conn);
     } else {
         streams_overdue(conn);

@@ -237,11 +237,6 @@ static inline uint32_t h2_bytes_max(const struct h2_conn *conn)
 
 /* The session, with our SETTINGS queued. -ERR_MEMORY. */
 MUST_USE int h2_session_begin(struct h2_conn *conn);
-/* nghttp2's word for memory or worse; such a session is of no use any more. */
-static inline bool h2_is_fatal(int code)
-{
-    return code <= NGHTTP2_ERR_FATAL;
-}
 
 /* ---- conn.c ---- */
 
