@@ -69,12 +69,6 @@ static bool choose_delay(struct proxying *p, const struct message *head, uint64_
     return !x->deadline_ms || x->worker->loop.now_ms + *ret_ms < x->deadline_ms;
 }
 
-static bool has_tries_left(const struct proxying *p)
-{
-    const struct upstream_conf *conf = upstream_settings(p->proxy->upstream);
-    return p->x->record.retries + 1u < (uint64_t)conf->retry.attempts;
-}
-
 bool answer_may_repeat(const struct proxying *p)
 {
     const struct retry_set *set = &upstream_settings(p->proxy->upstream)->retry.set;
@@ -89,7 +83,7 @@ bool answer_is_dropped(struct proxying *p)
     uint64_t delay_ms;
     if (!upstream_settings(upstream)->retry.set.any || p->body_lost || x->request->upgrade.len > 0)
         return false;
-    if (!is_listed(p, head) || !has_tries_left(p) || !choose_delay(p, head, &delay_ms))
+    if (!is_listed(p, head) || !attempt_has_tries_left(p) || !choose_delay(p, head, &delay_ms))
         return false;
     if (p->in_budget)
         upstream_retry_end(upstream);

@@ -190,6 +190,12 @@ static bool may_repeat(const struct proxying *p, enum err err)
     return is_broken_off(err) && method_is_idempotent(p->x->request->method) && p->x->request->upgrade.len == 0;
 }
 
+bool attempt_has_tries_left(const struct proxying *p)
+{
+    const struct upstream_conf *conf = upstream_settings(p->proxy->upstream);
+    return p->x->record.retries + 1u < (uint64_t)conf->retry.attempts;
+}
+
 uint64_t attempt_backoff_ms(struct proxying *p)
 {
     const struct upstream_conf *conf = upstream_settings(p->proxy->upstream);
@@ -215,7 +221,6 @@ void attempt_retry(struct proxying *p, uint64_t delay_ms)
 void attempt_failed(struct proxying *p, enum err err)
 {
     struct exchange *x = p->x;
-    const struct upstream_conf *conf = upstream_settings(p->proxy->upstream);
     bool repeatable = may_repeat(p, err);
     bool stale = err == ERR_UPSTREAM_REFUSED ||
                  (p->try.stream && p->try.stream->reused && (is_broken_off(err) || err == ERR_UPSTREAM_UNSENT));
@@ -229,8 +234,7 @@ void attempt_failed(struct proxying *p, enum err err)
         attempt_retry(p, 0);
         return;
     }
-    unsigned spent = x->record.retries + 1u;
-    if (repeatable && spent < (uint64_t)conf->retry.attempts && upstream_retry_begin(p->proxy->upstream)) {
+    if (repeatable && attempt_has_tries_left(p) && upstream_retry_begin(p->proxy->upstream)) {
         p->in_budget = true;
         uint64_t delay = attempt_backoff_ms(p);
         x->record.retries++;

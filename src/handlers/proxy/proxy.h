@@ -94,6 +94,7 @@ void attempt_failed(struct proxying *p, enum err err);
 void attempt_close(struct proxying *p, enum err err);
 void attempt_retry(struct proxying *p, uint64_t delay_ms); /* the next try, now or later */
 uint64_t attempt_backoff_ms(struct proxying *p);
+bool attempt_has_tries_left(const struct proxying *p);
 /* answer.c: a head has come; true when it was dropped and another try begins. */
 bool answer_is_dropped(struct proxying *p);
 bool answer_may_repeat(const struct proxying *p); /* a request of a method that is not idempotent, for its answer */
