@@ -250,8 +250,3 @@ void tls_context_drop(struct tls_context *context)
     context->magic = 0;
     mem_free(context);
 }
-
-const struct tls_material *tls_context_material(const struct tls_context *context)
-{
-    return context->material;
-}

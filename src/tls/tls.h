@@ -194,7 +194,6 @@ MUST_USE int tls_context_new(struct tls_worker *worker, struct tls_material *mat
                              struct tls_context **ret_context);
 struct tls_context *tls_context_hold(struct tls_context *context);
 void tls_context_drop(struct tls_context *context);
-const struct tls_material *tls_context_material(const struct tls_context *context);
 
 /* What a listener's or a target's connections begin with on this worker. Counted, because a transport that stays open
  * may outlive the target. */
