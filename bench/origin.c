@@ -17,7 +17,6 @@
 #include <err.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,8 +32,7 @@ enum {
     HEAD_MAX = 8192,        /* a request head, with the fields the proxies add */
     PATTERN_SIZE = 1 << 20, /* response bodies are repeats of this much */
     BODY_DEFAULT = 128,     /* the body of a path that names no size */
-    EVENTS_MAX = 256,
-    DRAIN_MAX = 1 << 20, /* upload bytes discarded in one call */
+    DRAIN_MAX = 1 << 20,    /* upload bytes discarded in one call */
 };
 
 #define BODY_MAX ((uint64_t)1 << 32)
@@ -334,8 +332,9 @@ static int conn_read(struct conn *conn)
     return conn_advance(conn);
 }
 
-static void conn_event(struct conn *conn, uint32_t events)
+static void conn_event(void *registered, uint32_t events)
 {
+    struct conn *conn = registered;
     int result = 0;
     if (events & EPOLLERR)
         result = -1;
@@ -347,59 +346,27 @@ static void conn_event(struct conn *conn, uint32_t events)
         conn_close(conn);
 }
 
-static void conns_accept(int listener)
+static void conn_open(int fd)
 {
-    for (;;) {
-        int fd = socket_accept(listener);
-        if (fd == -EAGAIN)
-            return;
-        if (fd < 0) {
-            if (fd == -ECONNABORTED || fd == -EINTR)
-                continue;
-            errx(1, "accept: %s", strerror(-fd));
-        }
-        struct conn *conn = malloc(sizeof *conn);
-        if (conn == NULL)
-            err(1, "malloc");
-        memset(conn, 0, offsetof(struct conn, out_head));
-        conn->fd = fd;
-        struct epoll_event event = { .events = EPOLLIN, .data.ptr = conn };
-        if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0)
-            err(1, "epoll_ctl");
-    }
-}
-
-static void origin_run(int listener)
-{
-    struct epoll_event events[EVENTS_MAX];
-    struct epoll_event event = { .events = EPOLLIN, .data.ptr = NULL };
-    epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (epoll_fd < 0 || epoll_ctl(epoll_fd, EPOLL_CTL_ADD, listener, &event) != 0)
-        err(1, "epoll");
-    for (;;) {
-        int count = epoll_wait(epoll_fd, events, EVENTS_MAX, -1);
-        if (count < 0 && errno != EINTR)
-            err(1, "epoll_wait");
-        for (int i = 0; i < count; i++) {
-            if (events[i].data.ptr == NULL)
-                conns_accept(listener);
-            else
-                conn_event(events[i].data.ptr, events[i].events);
-        }
-    }
+    struct conn *conn = malloc(sizeof *conn);
+    if (conn == NULL)
+        err(1, "malloc");
+    memset(conn, 0, offsetof(struct conn, out_head));
+    conn->fd = fd;
+    struct epoll_event event = { .events = EPOLLIN, .data.ptr = conn };
+    if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0)
+        err(1, "epoll_ctl");
 }
 
 int main(int argc, char **argv)
 {
+    static const struct serving serving = { .on_client = conn_open, .on_event = conn_event };
     struct sockaddr_in address;
     if (argc != 2)
         errx(2, "usage: bench_origin ADDRESS:PORT");
     address_parse(argv[1], &address);
-    files_limit_raise();
-    signal(SIGPIPE, SIG_IGN);
     memset(pattern, 'x', sizeof pattern);
     for (size_t i = 63; i < sizeof pattern; i += 64)
         pattern[i] = '\n';
-    origin_run(socket_listen(&address));
-    return 0;
+    serve(&address, &serving, &epoll_fd);
 }

@@ -15,7 +15,6 @@
 #include <err.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,7 +25,6 @@
 enum {
     BODY_DEFAULT = 128,
     ECHO_MAX = 8192,
-    EVENTS_MAX = 256,
     RECEIVE_SIZE = 64 * 1024,
     STREAMS_MAX = 1000,
     STREAM_WINDOW = 1 << 20,
@@ -270,8 +268,9 @@ static int conn_read(struct conn *conn)
     return nghttp2_session_mem_recv(conn->h2, bytes, (size_t)got) == got ? conn_send(conn) : -1;
 }
 
-static void conn_event(struct conn *conn, uint32_t events)
+static void conn_event(void *registered, uint32_t events)
 {
+    struct conn *conn = registered;
     int result = -1;
     if (!(events & EPOLLERR))
         result = conn->blocked ? conn_send(conn) : conn_read(conn);
@@ -298,47 +297,13 @@ static void conn_open(int fd)
         conn_close(conn);
 }
 
-static void conns_accept(int listener)
-{
-    for (;;) {
-        int fd = socket_accept(listener);
-        if (fd == -EAGAIN)
-            return;
-        if (fd >= 0)
-            conn_open(fd);
-        else if (fd != -ECONNABORTED && fd != -EINTR)
-            errx(1, "accept: %s", strerror(-fd));
-    }
-}
-
-static void origin_run(int listener)
-{
-    struct epoll_event events[EVENTS_MAX];
-    struct epoll_event event = { .events = EPOLLIN, .data.ptr = NULL };
-    epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (epoll_fd < 0 || epoll_ctl(epoll_fd, EPOLL_CTL_ADD, listener, &event) != 0)
-        err(1, "epoll");
-    for (;;) {
-        int count = epoll_wait(epoll_fd, events, EVENTS_MAX, -1);
-        if (count < 0 && errno != EINTR)
-            err(1, "epoll_wait");
-        for (int i = 0; i < count; i++) {
-            if (events[i].data.ptr == NULL)
-                conns_accept(listener);
-            else
-                conn_event(events[i].data.ptr, events[i].events);
-        }
-    }
-}
-
 int main(int argc, char **argv)
 {
+    static const struct serving serving = { .on_client = conn_open, .on_event = conn_event };
     struct sockaddr_in address;
     if (argc != 2)
         errx(2, "usage: bench_origin_h2 ADDRESS:PORT");
     address_parse(argv[1], &address);
-    files_limit_raise();
-    signal(SIGPIPE, SIG_IGN);
     if (nghttp2_session_callbacks_new(&callbacks) != 0)
         errx(1, "nghttp2: no memory");
     nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin_headers);
@@ -346,6 +311,5 @@ int main(int argc, char **argv)
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
     nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame);
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
-    origin_run(socket_listen(&address));
-    return 0;
+    serve(&address, &serving, &epoll_fd);
 }

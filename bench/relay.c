@@ -18,7 +18,6 @@
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -30,7 +29,6 @@ enum {
     /* Bytes spliced in one call. A pipe of the default 64 KiB has 16 slots, which a response of 64 KiB and its head
      * just exceed: measured, it costs a fifth more than this. */
     PIPE_SIZE = 256 * 1024,
-    EVENTS_MAX = 256,
 };
 
 struct pair;
@@ -198,8 +196,9 @@ static int way_move(struct pair *pair, int index)
     return step < 0 ? -1 : 0;
 }
 
-static void end_event(struct end *end, uint32_t events)
+static void end_event(void *registered, uint32_t events)
 {
+    struct end *end = registered;
     struct pair *pair = end->pair;
     if (pair->dead)
         return;
@@ -256,50 +255,14 @@ static void pair_open(int client)
     end_register(pair, 1, fd, !pending);
 }
 
-static void clients_accept(int listener)
-{
-    for (;;) {
-        int fd = socket_accept(listener);
-        if (fd == -EAGAIN)
-            return;
-        if (fd >= 0)
-            pair_open(fd);
-        else if (fd != -ECONNABORTED && fd != -EINTR)
-            errx(1, "accept: %s", strerror(-fd));
-    }
-}
-
-static void relay_run(int listener)
-{
-    struct epoll_event events[EVENTS_MAX];
-    struct epoll_event event = { .events = EPOLLIN, .data.ptr = NULL };
-    epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (epoll_fd < 0 || epoll_ctl(epoll_fd, EPOLL_CTL_ADD, listener, &event) != 0)
-        err(1, "epoll");
-    for (;;) {
-        int count = epoll_wait(epoll_fd, events, EVENTS_MAX, -1);
-        if (count < 0 && errno != EINTR)
-            err(1, "epoll_wait");
-        for (int i = 0; i < count; i++) {
-            if (events[i].data.ptr == NULL)
-                clients_accept(listener);
-            else
-                end_event(events[i].data.ptr, events[i].events);
-        }
-        dead_free();
-    }
-}
-
 int main(int argc, char **argv)
 {
     splicing = argc == 4 && strcmp(argv[1], "--splice") == 0;
     if (argc != (splicing ? 4 : 3))
         errx(2, "usage: bench_relay [--splice] ADDRESS:PORT UPSTREAM:PORT");
+    static const struct serving serving = { .on_client = pair_open, .on_event = end_event, .on_turn = dead_free };
     struct sockaddr_in address;
     address_parse(argv[argc - 2], &address);
     address_parse(argv[argc - 1], &upstream);
-    files_limit_raise();
-    signal(SIGPIPE, SIG_IGN);
-    relay_run(socket_listen(&address));
-    return 0;
+    serve(&address, &serving, &epoll_fd);
 }

@@ -10,14 +10,16 @@
 #include <err.h>
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 /* The kernel caps this at net.core.somaxconn; a thousand clients may connect in one burst. */
-enum { BACKLOG = 8192 };
+enum { BACKLOG = 8192, EVENTS_MAX = 256 };
 
 void address_parse(const char *text, struct sockaddr_in *ret_address)
 {
@@ -86,6 +88,44 @@ int socket_accept(int listener)
         return -errno;
     nodelay_set(fd);
     return fd;
+}
+
+static void accept_all(int listener, void (*on_client)(int fd))
+{
+    for (;;) {
+        int fd = socket_accept(listener);
+        if (fd == -EAGAIN)
+            return;
+        if (fd >= 0)
+            on_client(fd);
+        else if (fd != -ECONNABORTED && fd != -EINTR)
+            errx(1, "accept: %s", strerror(-fd));
+    }
+}
+
+_Noreturn void serve(const struct sockaddr_in *address, const struct serving *serving, int *ret_poll)
+{
+    struct epoll_event events[EVENTS_MAX];
+    struct epoll_event event = { .events = EPOLLIN, .data.ptr = NULL };
+    files_limit_raise();
+    signal(SIGPIPE, SIG_IGN);
+    int listener = socket_listen(address);
+    int poll = *ret_poll = epoll_create1(EPOLL_CLOEXEC);
+    if (poll < 0 || epoll_ctl(poll, EPOLL_CTL_ADD, listener, &event) != 0)
+        err(1, "epoll");
+    for (;;) {
+        int count = epoll_wait(poll, events, EVENTS_MAX, -1);
+        if (count < 0 && errno != EINTR)
+            err(1, "epoll_wait");
+        for (int i = 0; i < count; i++) {
+            if (events[i].data.ptr == NULL)
+                accept_all(listener, serving->on_client);
+            else
+                serving->on_event(events[i].data.ptr, events[i].events);
+        }
+        if (serving->on_turn)
+            serving->on_turn();
+    }
 }
 
 void files_limit_raise(void)

@@ -25,6 +25,17 @@ int socket_connect(const struct sockaddr_in *address, bool *ret_pending);
  * a negative errno (-EAGAIN: none is waiting). */
 int socket_accept(int listener);
 
+/* Listens at the address and serves until the program is ended: on_client takes each new
+ * descriptor, on_event what was registered in the poll with a pointer, and on_turn (may be
+ * NULL) comes after each poll. `*ret_poll`, set before anything is called, is where they
+ * register. SIGPIPE is ignored. Ends the program, saying why, when it cannot go on. */
+struct serving {
+    void (*on_client)(int fd);
+    void (*on_event)(void *registered, uint32_t events);
+    void (*on_turn)(void);
+};
+_Noreturn void serve(const struct sockaddr_in *address, const struct serving *serving, int *ret_poll);
+
 /* Raises the soft limit on open files to the hard one. */
 void files_limit_raise(void);
 
