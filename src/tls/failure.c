@@ -112,13 +112,10 @@ static void fail_library(struct tls_session *s, unsigned long error)
 
 static void fail_system(struct tls_session *s)
 {
-    bool gone = s->broken == ECONNRESET || s->broken == EPIPE;
+    int error = s->in_broken ? s->in_broken : s->out_broken;
+    bool gone = error == ECONNRESET || error == EPIPE;
 
-    set(s,
-        gone                  ? TLS_REASON_CLOSED
-        : s->broken == ENOMEM ? TLS_REASON_MEMORY
-                              : TLS_REASON_SYSTEM,
-        strerrordesc_np(s->broken));
+    set(s, gone ? TLS_REASON_CLOSED : error == ENOMEM ? TLS_REASON_MEMORY : TLS_REASON_SYSTEM, strerrordesc_np(error));
 }
 
 void tls_session_fail(struct tls_session *s)
@@ -130,7 +127,7 @@ void tls_session_fail(struct tls_session *s)
         set(s, TLS_REASON_PLAIN_HTTP, "a plain HTTP request was sent to a TLS port");
     else if (!s->hello_seen && s->hello_bytes > TLS_HELLO_MAX)
         set(s, TLS_REASON_PROTOCOL, "the ClientHello is too long");
-    else if (s->broken)
+    else if (s->in_broken || s->out_broken)
         fail_system(s);
     else if (s->eof && eof)
         set(s, TLS_REASON_CLOSED, "the peer closed the connection within the handshake");

@@ -74,8 +74,6 @@ static int set_key(struct tls_records *r, struct traffic *traffic, bool encrypt)
         rc = -ENOMEM;
     if (rc == 0)
         traffic->sequence = 0;
-    else
-        traffic->secret_len = 0; /* nothing goes with the old key and a number that it has had */
     OPENSSL_cleanse(key, sizeof(key));
     return rc;
 }
@@ -85,10 +83,14 @@ static int next_key(struct tls_records *r, struct traffic *traffic, bool encrypt
     unsigned char next[SECRET_MAX];
     int rc = expand(r, traffic, SLICE("traffic upd"), next, traffic->secret_len);
 
-    if (rc == 0)
+    if (rc == 0) {
         memcpy(traffic->secret, next, traffic->secret_len);
+        rc = set_key(r, traffic, encrypt);
+    }
+    if (rc < 0)
+        traffic->secret_len = 0; /* nothing goes with the old key and a number that it has had */
     OPENSSL_cleanse(next, sizeof(next));
-    return rc ? rc : set_key(r, traffic, encrypt);
+    return rc;
 }
 
 void tls_records_secret(struct tls_session *s, bool in, struct slice secret)
@@ -276,7 +278,7 @@ int tls_records_write(struct tls_session *s, const struct iovec *pieces, int cou
 static void send_alert(struct tls_session *s, unsigned char level, unsigned char alert)
 {
     if (seal_message(s, SSL3_RT_ALERT, (unsigned char[]){ level, alert }, 2) < 0)
-        s->broken = s->broken ? s->broken : EPROTO;
+        s->out_broken = s->out_broken ? s->out_broken : EPROTO;
 }
 
 void tls_records_shutdown(struct tls_session *s)
@@ -289,7 +291,7 @@ void tls_records_shutdown(struct tls_session *s)
 static ssize_t refuse(struct tls_session *s, unsigned char alert)
 {
     send_alert(s, SSL3_AL_FATAL, alert);
-    s->broken = EPROTO;
+    tls_session_break(s, EPROTO);
     ERR_clear_error();
     return -EPROTO;
 }
@@ -304,7 +306,7 @@ static ssize_t take_key_update(struct tls_session *s, const unsigned char *messa
     if (message[4] > 1)
         return refuse(s, SSL_AD_ILLEGAL_PARAMETER);
     if (next_key(r, &r->in, false) < 0) {
-        s->broken = ENOMEM;
+        s->in_broken = ENOMEM;
         return -ENOMEM;
     }
     r->update_owed |= message[4] == 1;
@@ -321,7 +323,7 @@ static ssize_t take_alert(struct tls_session *s, const unsigned char *alert, siz
         s->records->ended = true;
         return 0;
     }
-    s->broken = EPROTO;
+    tls_session_break(s, EPROTO);
     return -EPROTO;
 }
 
@@ -376,7 +378,7 @@ static int keep_plain(struct tls_session *s, const unsigned char *at, size_t len
 
     r->plain = memory_get(s->t->loop->memory, len);
     if (!r->plain) {
-        s->broken = ENOMEM;
+        s->in_broken = ENOMEM;
         return -ENOMEM;
     }
     memcpy(r->plain, at, len);

@@ -35,7 +35,7 @@ static void send_held(struct task *task)
     struct tls_session *s = container_of(task, struct tls_session, held_task);
 
     if (s->held && tls_wire_flush(s, 0) < 0)
-        s->broken = EPIPE; /* the next call tells */
+        s->out_broken = EPIPE; /* the next call tells */
     s->held = false;
 }
 
@@ -170,8 +170,7 @@ static int fail(struct tls_session *s, struct transport *t)
     s->context->worker->out_len = s->http ? 0 : s->context->worker->out_len;
     (void)tls_wire_flush(s, 0); /* the alert */
     int err = error_of(s);
-    if (!s->broken)
-        s->broken = EPROTO;
+    tls_session_break(s, EPROTO);
     if (s->http)
         become_plain(s, t);
     return err;
@@ -188,7 +187,7 @@ static int after_flush(struct tls_session *s, struct transport *t, int rc)
 {
     if (rc >= 0)
         return rc;
-    s->broken = -rc;
+    s->out_broken = -rc;
     return fail(s, t);
 }
 

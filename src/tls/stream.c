@@ -30,12 +30,17 @@ static ssize_t read_outcome(struct tls_session *s)
         return -EAGAIN;
     if (error == SSL_ERROR_ZERO_RETURN)
         return 0;
-    if (!s->broken) {
+    if (!s->in_broken) {
+        int failed_before = s->out_broken;
+        s->out_broken = 0; /* it is not the reason */
         tls_session_fail(s);
-        s->broken = s->reason == TLS_REASON_CLOSED ? ECONNRESET : s->reason == TLS_REASON_MEMORY ? ENOMEM : EPROTO;
+        s->out_broken = failed_before;
+        tls_session_break(s, s->reason == TLS_REASON_CLOSED   ? ECONNRESET
+                             : s->reason == TLS_REASON_MEMORY ? ENOMEM
+                                                              : EPROTO);
     }
     ERR_clear_error();
-    return -s->broken;
+    return -s->in_broken;
 }
 
 static size_t library_read(struct tls_session *s, char *buf, size_t len, ssize_t *ret_outcome)
@@ -70,12 +75,12 @@ ssize_t tls_recv(struct transport *t, void *buf, size_t len)
     ssize_t outcome;
 
     ENSURE(len > 0 && s->established);
-    if (s->broken)
-        return -s->broken;
+    if (s->in_broken)
+        return -s->in_broken;
     tls_wire_begin(s, t);
     size_t total = s->ssl ? library_read(s, buf, len, &outcome) : tls_records_read(s, buf, len, &outcome);
     if (s->context->worker->out_len > 0 && tls_wire_flush(s, 0) < 0) /* a key update's answer, an alert */
-        s->broken = s->broken ? s->broken : EPIPE;
+        s->out_broken = s->out_broken ? s->out_broken : EPIPE;
     /* The end, an error or more bytes are there already: the next call gives them. */
     if (total > 0 && (outcome != -EAGAIN || (total == len && holds_bytes(s))))
         t->io.ready |= IO_READABLE;
@@ -185,7 +190,7 @@ static ssize_t send_batch(struct tls_session *s, const struct batch *batch, bool
     int rc = tls_wire_flush(s, more ? MSG_MORE : 0);
 
     if (rc < 0) {
-        s->broken = -rc;
+        s->out_broken = -rc;
         return rc;
     }
     size_t sent = collected - s->left_len;
@@ -204,7 +209,7 @@ static ssize_t send_fresh(struct tls_session *s, struct cursor *c, bool more)
     int rc = encrypt(s, c, &batch);
     if (rc < 0) {
         s->context->worker->out_len = 0;
-        s->broken = -rc;
+        s->out_broken = -rc;
         return rc;
     }
     return send_batch(s, &batch, more || c->count > 0);
@@ -216,7 +221,7 @@ static ssize_t take_owed(struct tls_session *s, size_t total)
     int rc = s->left_len > 0 && !s->held ? tls_wire_flush(s, total > s->owed ? MSG_MORE : 0) : 0;
 
     if (rc < 0)
-        s->broken = -rc;
+        s->out_broken = -rc;
     if (rc != 0)
         return rc < 0 ? rc : -EAGAIN;
     size_t taken = MIN(s->owed, total);
@@ -248,8 +253,8 @@ ssize_t tls_sendv(struct transport *t, const struct iovec *iov, int count, bool 
     struct tls_session *s = tls_session_of(t);
 
     ENSURE(count > 0 && count <= PIECES_MAX && s->established);
-    if (s->broken)
-        return -s->broken;
+    if (s->out_broken)
+        return -s->out_broken;
     s->t = t;
     return send_pieces(s, iov, count, more);
 }
@@ -258,7 +263,7 @@ void tls_shutdown(struct transport *t)
 {
     struct tls_session *s = tls_session_of(t);
 
-    if (s->established && !s->broken && s->owed == 0) {
+    if (s->established && !s->out_broken && s->owed == 0) {
         s->t = t;
         if (!s->ssl)
             tls_records_shutdown(s);

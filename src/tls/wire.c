@@ -67,7 +67,7 @@ int tls_wire_fill(struct tls_session *s)
     if (errno == EAGAIN)
         t->io.ready &= (uint8_t)~IO_READABLE;
     else
-        s->broken = errno;
+        s->in_broken = errno;
     return -errno;
 }
 
@@ -125,7 +125,7 @@ int tls_wire_end(struct tls_session *s)
         return 0;
     s->ahead = memory_get(s->t->loop->memory, len);
     if (!s->ahead) {
-        s->broken = ENOMEM;
+        s->in_broken = ENOMEM;
         return -ENOMEM;
     }
     memcpy(s->ahead, worker->in + worker->in_at, len);
@@ -145,7 +145,7 @@ static int wire_write(BIO *bio, const char *buf, int len)
         int rc = tls_wire_flush(s, MSG_MORE);
         worker->spilled = true;
         if (rc < 0) {
-            s->broken = -rc;
+            s->out_broken = -rc;
             return -1;
         }
     }

@@ -121,7 +121,9 @@ struct tls_session {
     bool http;    /* it is no TLS but a request in clear */
     bool owns_in; /* within a call: the worker's `in` is this session's */
     bool held;    /* `left` is a ticket that was not tried to be sent yet */
-    int broken;   /* errno that every further call gives */
+    /* What every further call gives, errno: each direction ends alone, so that what has come is still read after a
+     * failed write; what the protocol forbids ends both. */
+    int in_broken, out_broken;
     uint16_t reason;
     const char *failure; /* static text */
     SSL *ssl;
@@ -145,6 +147,13 @@ static inline struct tls_session *tls_session_of(const struct transport *t)
 
     MAGIC_CHECK(s, TLS_SESSION_MAGIC);
     return s;
+}
+
+/* Both directions; the first error stays. */
+static inline void tls_session_break(struct tls_session *s, int error)
+{
+    s->in_broken = s->in_broken ? s->in_broken : error;
+    s->out_broken = s->out_broken ? s->out_broken : error;
 }
 
 /* As transport_layer.begin. */

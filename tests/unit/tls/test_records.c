@@ -223,24 +223,134 @@ static void a_record_is_taken_once_in_its_place_and_unchanged(void **state)
     }
 }
 
+static const unsigned char hi[] = { 'h', 'i', SSL3_RT_APPLICATION_DATA };
+
+/* The client's key of now is followed by the next one. */
+static void turn_key(void)
+{
+    unsigned char next[32];
+
+    assert_true(tls_expand(&workers[1]->hashes[0], slice_make((const char *)secret, sizeof(secret)),
+                           SLICE("traffic upd"), SLICE_EMPTY, next, sizeof(next)));
+    memcpy(secret, next, sizeof(secret));
+    sequence = 0;
+}
+
 static void the_key_is_another_after_each_update_and_numbers_begin_again(void **state)
 {
-    static const unsigned char inner[] = { 'h', 'i', SSL3_RT_APPLICATION_DATA };
-
     begin();
     for (int i = 0; i < 3; i++) {
-        unsigned char next[32];
         say("\30\0\0\1\0\26", 6);
-        assert_true(tls_expand(&workers[1]->hashes[0], slice_make((const char *)secret, sizeof(secret)),
-                               SLICE("traffic upd"), SLICE_EMPTY, next, sizeof(next)));
-        memcpy(secret, next, sizeof(secret));
-        sequence = 0;
-        say(inner, sizeof(inner));
+        turn_key();
+        say(hi, sizeof(hi));
         assert_text("hi");
     }
     say("\30\0\0\1\0\26", 6);
-    say(inner, sizeof(inner)); /* with the key of before */
+    say(hi, sizeof(hi)); /* with the key of before */
     assert_refused(SSL_AD_BAD_RECORD_MAC);
+}
+
+static void key_updates_in_a_row_are_bounded_and_answered_by_one(void **state)
+{
+    enum { UPDATE_RECORD = 5 + 5 + 1 + 16, HI_RECORD = 5 + 2 + 1 + 16 };
+    struct iovec iov = { (char *)"hi", 2 };
+    char got[256];
+
+    begin();
+    pair_say(&pair.server.t, &pair.client.t, "the ticket goes in front of this");
+    for (int i = 0; i < 32; i++) {
+        say("\30\0\0\1\1\26", 6); /* update_requested */
+        turn_key();
+    }
+    say(hi, sizeof(hi));
+    assert_text("hi");
+    assert_int_equal(transport_sendv(&pair.server.t, &iov, 1, false), 2);
+    while (recv(pair.client.t.io.fd, got, sizeof(got), MSG_PEEK) < UPDATE_RECORD + HI_RECORD)
+        loop_turn(&loop, 50);
+    assert_int_equal(recv(pair.client.t.io.fd, got, sizeof(got), MSG_PEEK), UPDATE_RECORD + HI_RECORD);
+    assert_int_equal(receive(&pair.client.t, got, sizeof(got)), 2); /* with the key of after */
+    for (int i = 0; i < 33; i++) {
+        say("\30\0\0\1\1\26", 6);
+        turn_key();
+    }
+    assert_refused(SSL_AD_UNEXPECTED_MESSAGE);
+}
+
+/* Data, a new key, data, nothing, padding and data: with its length. */
+static size_t make_stream(unsigned char *to)
+{
+    size_t len = seal(hi, sizeof(hi), to);
+
+    len += seal((const unsigned char *)"\30\0\0\1\1\26", 6, to + len);
+    turn_key();
+    len += seal(hi, sizeof(hi), to + len);
+    len += seal((const unsigned char *)"\27", 1, to + len);
+    return len + seal((const unsigned char *)"ho\27\0\0\0", 6, to + len);
+}
+
+/* What there is to read now: the kernel has it all. */
+static size_t take_all(char *got, size_t room)
+{
+    size_t len = 0;
+    ssize_t n;
+
+    loop_turn(&loop, 0);
+    while ((n = transport_recv(&pair.server.t, got + len, room - len)) > 0)
+        len += (size_t)n;
+    assert_int_equal(n, -EAGAIN);
+    return len;
+}
+
+static void a_stream_may_be_cut_between_any_two_bytes(void **state)
+{
+    unsigned char stream[256];
+    char got[16];
+    size_t total = 1;
+
+    for (size_t cut = 1; cut < total; cut++) {
+        begin();
+        total = make_stream(stream);
+        send_raw(stream, cut);
+        size_t len = take_all(got, sizeof(got));
+        send_raw(stream + cut, total - cut);
+        while (len < 6)
+            len += take_all(got + len, sizeof(got) - len);
+        assert_memory_equal(got, "hihiho", 6);
+        end();
+    }
+    begin();
+    total = make_stream(stream);
+    size_t len = 0;
+    for (size_t at = 0; at < total; at++) {
+        send_raw(stream + at, 1);
+        len += take_all(got + len, sizeof(got) - len);
+    }
+    while (len < 6)
+        len += take_all(got + len, sizeof(got) - len);
+    assert_memory_equal(got, "hihiho", 6);
+    end();
+}
+
+static void what_came_before_a_forged_record_is_given_and_nothing_behind_it(void **state)
+{
+    unsigned char records[128];
+    char got[16];
+
+    for (int wide = 0; wide < 2; wide++) {
+        begin();
+        size_t first = seal(hi, sizeof(hi), records), total = first + seal(hi, sizeof(hi), records + first);
+        records[total - 1] ^= 1;
+        total += seal(hi, sizeof(hi), records + total);
+        send_raw(records, total);
+        if (wide) {
+            assert_int_equal(receive(&pair.server.t, got, sizeof(got)), 2);
+        } else {
+            assert_int_equal(receive(&pair.server.t, got, 1), 1);
+            assert_int_equal(receive(&pair.server.t, got + 1, 1), 1);
+        }
+        assert_memory_equal(got, "hi", 2);
+        assert_refused(SSL_AD_BAD_RECORD_MAC);
+    }
 }
 
 static void records_without_data_are_taken_for_a_while(void **state)
@@ -293,6 +403,9 @@ int main(void)
         TEST(a_record_may_be_full_and_not_fuller),
         TEST(a_record_is_taken_once_in_its_place_and_unchanged),
         TEST(the_key_is_another_after_each_update_and_numbers_begin_again),
+        TEST(key_updates_in_a_row_are_bounded_and_answered_by_one),
+        TEST(a_stream_may_be_cut_between_any_two_bytes),
+        TEST(what_came_before_a_forged_record_is_given_and_nothing_behind_it),
         TEST(records_without_data_are_taken_for_a_while),
         TEST(after_close_notify_nothing_is_read_and_all_can_be_sent),
         TEST(an_alert_ends_both_directions),
