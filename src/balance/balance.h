@@ -1,17 +1,23 @@
 /*
- * Where does this request go?  An algorithm picks an index of a target set; the balancer around it keeps the counts and
- * skips what may not be picked. It never knows who the client is: it sees a key, the targets tried already and the
- * permits left.
+ * Where does this request go?  An algorithm picks an index of a group of targets; the balancer around it keeps the
+ * counts and skips what may not be picked. It never knows who the client is: it sees a key, a session's mark, the
+ * targets tried already and the permits left.
  *
- *      balancer (one an upstream and worker) = target_set + algorithm's table
- *      pick -> index -> attempt -> done(err, latency)
+ *      balancer (one an upstream and worker)
+ *          sticky session?    its target, if that is well
+ *          spread             which group: priority, zone, panic            spread.h
+ *          algorithm          which target of the group                     algorithms/
+ *          share              may it yet? slow start, a closing breaker     share.h
+ *      pick -> target -> try -> balancer_judge (answered, failed) -> balancer_finish
  */
 #pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "balance/target.h"
+#include "balance/conf.h"
+#include "balance/set.h"
+#include "balance/spread.h"
 #include "base/err.h"
 #include "base/rng.h"
 
@@ -23,81 +29,114 @@ struct tried {
     uint8_t count;
 };
 
-/* How many more requests a target may take at once; NULL table: no limits. */
-struct permits {
-    uint32_t per_target_max; /* 0: none */
-};
-
+/* What an algorithm may look at. */
 struct pick {
-    uint64_t key;                  /* of consistent algorithms; 0 otherwise */
-    const struct tried *tried;     /* may be NULL */
-    const struct permits *permits; /* may be NULL */
+    uint64_t key;              /* of consistent algorithms; evenly spread over all 64 bits */
+    const struct tried *tried; /* may be NULL */
+    struct tried passed;       /* picked a moment ago and refused: for want of a permit or a share */
+    uint32_t per_target_max;   /* requests that a target may have in flight; 0: any number */
+    unsigned ignored;          /* bars that do not count: there is a panic */
+    uint64_t now_ns;           /* of the loop */
     struct rng *rng;
 };
 
 enum { PICK_NONE = -1 };
 
+/* How a try went, as far as a target can be blamed or praised for it. */
+struct outcome {
+    enum err err;    /* ERR_NONE: there was an answer */
+    uint16_t status; /* the answer's, gRPC's translated to HTTP's; 0: none */
+    uint64_t started_ns, now_ns;
+};
+
 struct algorithm {
     const char *name; /* the configuration's word */
     const char *doc;
-    /* Builds what pick needs from a set (which outlives it). `worker` staggers workers' starting points. NULL without
-     * memory. */
-    void *(*build)(const struct target_set *set, unsigned worker);
-    /* An index, or PICK_NONE. Must skip whatever pick_allowed refuses; takes no lock, allocates nothing. */
-    int (*pick)(void *table, const struct target_set *set, const struct pick *pick);
-    /* The attempt on that index ended; may be NULL. err is ERR_NONE when it was answered. */
-    void (*done)(void *table, uint32_t index, enum err err, uint32_t latency_us);
+    /* Builds what pick needs from a group (which outlives it) and its settings (which too). `worker` staggers workers'
+     * starting points. NULL without memory. */
+    void *(*build)(const struct target_group *group, const struct balance_conf *conf, unsigned worker);
+    /* An index in the group, or PICK_NONE. Must skip whatever pick_allowed refuses; takes no lock, allocates nothing.
+     */
+    int (*pick)(void *table, const struct target_group *group, const struct pick *pick);
     void (*free)(void *table);
+    /* Of the target that was taken in the end, and of the same when its try is over; what they keep is in the target,
+     * as a set may change in between. May be NULL. */
+    void (*taken)(struct target *target, uint64_t now_ns);
+    void (*over)(struct target *target, uint64_t started_ns, uint64_t now_ns);
+    /* The try was answered or failed (never: cancelled by us or the client). May be NULL. */
+    void (*judged)(struct target *target, const struct outcome *outcome);
+    bool counts_total; /* cluster->in_flight is kept */
+    bool keyed;        /* pick.key counts */
 };
 
 /* The registry: balance/algorithms/; ended by NULL. */
 extern const struct algorithm *const algorithms[];
 const struct algorithm *algorithm_find(const char *name);
+const struct algorithm *algorithm_of(const struct balance_conf *conf); /* the one that the settings mean */
 
-/* Weight above 0, up, not tried, a permit left. */
+/* Weight above 0, nothing bars it, not tried, not passed by, a permit left. */
 static inline bool pick_allowed(const struct pick *pick, const struct target_slot *slot)
 {
-    if (slot->weight == 0 || atomic_load_explicit(&slot->target->health, memory_order_relaxed) != TARGET_UP)
+    const struct target *target = slot->target;
+    if (slot->weight == 0 || (target_barred(target) & ~pick->ignored))
         return false;
     if (pick->tried)
         for (unsigned i = 0; i < pick->tried->count; i++)
-            if (pick->tried->v[i] == slot->target)
+            if (pick->tried->v[i] == target)
                 return false;
-    if (pick->permits && pick->permits->per_target_max &&
-        atomic_load_explicit(&slot->target->in_flight, memory_order_relaxed) >= pick->permits->per_target_max)
-        return false;
-    return true;
+    for (unsigned i = 0; i < pick->passed.count; i++)
+        if (pick->passed.v[i] == target)
+            return false;
+    return !pick->per_target_max ||
+           atomic_load_explicit(&target->in_flight, memory_order_relaxed) < pick->per_target_max;
 }
 
-struct target_place;
-
-/* One an upstream and worker, touched by that worker alone. `permits` may be set after balancer_init and at any time
- * later. */
+/* One an upstream and worker, touched by that worker alone. `per_target_max` may be set after balancer_init and at any
+ * time later. */
 struct balancer {
     const struct algorithm *algorithm;
+    const struct balance_conf *conf;
+    struct cluster *cluster; /* a reference */
     struct target_set *set;
-    void *table;
-    struct target_place *places; /* target -> index, only for an algorithm that has `done` */
-    struct permits permits;
+    void **tables; /* one a group */
+    struct spread spread;
+    uint32_t per_target_max; /* 0: none */
     struct rng rng;
     unsigned worker;
 };
 
-/* A reference of the set is taken. 0 or -ERR_MEMORY. */
-MUST_USE int balancer_init(struct balancer *b, const struct algorithm *algorithm, struct target_set *set,
-                           unsigned worker);
+/* What one request wants. */
+struct wish {
+    uint64_t key;
+    uint64_t sticky;           /* of its session; 0: none */
+    const struct tried *tried; /* may be NULL */
+    bool retry_same;           /* when all allowed targets have been tried, tried ones are allowed again */
+    uint64_t now_ns;           /* the loop's */
+};
+
+/* References of the set and the cluster are taken; `conf` outlives it. 0 or -ERR_MEMORY. */
+MUST_USE int balancer_init(struct balancer *b, const struct algorithm *algorithm, const struct balance_conf *conf,
+                           struct cluster *cluster, struct target_set *set, unsigned worker);
 /* Swaps the set (a reference is taken); the old one keeps serving when there is no memory: -ERR_MEMORY. */
 MUST_USE int balancer_update(struct balancer *b, struct target_set *set);
 void balancer_done(struct balancer *b);
 
 /* 0 and the target (a reference and an in-flight count are taken), -ERR_NO_TARGET, or -ERR_UPSTREAM_FULL when only
- * permits were missing. When all allowed targets have been tried already, tried ones are allowed again if `retry_same`
- * is set. */
-MUST_USE int balancer_pick(struct balancer *b, uint64_t key, const struct tried *tried, bool retry_same,
-                           struct target **ret_target);
+ * permits were missing. */
+MUST_USE int balancer_pick(struct balancer *b, const struct wish *wish, struct target **ret_target);
+/* An answer's head came, or the try failed: what the target is judged by. Not for tries that were cancelled. A try may
+ * be judged twice: its head was fine, its body broke. */
+void balancer_judge(struct balancer *b, struct target *target, const struct outcome *outcome);
 /* Ends what pick began, and is right after a change of the set too. */
-void balancer_finish(struct balancer *b, struct target *target, enum err err, uint32_t latency_us);
+void balancer_finish(struct balancer *b, struct target *target, uint64_t started_ns, uint64_t now_ns);
 
+static inline bool tried_has(const struct tried *tried, const struct target *target)
+{
+    for (unsigned i = 0; i < tried->count; i++)
+        if (tried->v[i] == target)
+            return true;
+    return false;
+}
 static inline void tried_add(struct tried *tried, const struct target *target)
 {
     if (tried->count < TRIED_MAX)

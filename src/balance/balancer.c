@@ -1,159 +1,241 @@
 /*
- * What stands around every algorithm: the set it chooses from, the counts on the chosen, and the answer when there is
- * none.
+ * What stands around every algorithm: the session's own target, the group, the share, the counts on the chosen, and the
+ * answer when there is none.
  *
  * Permits are exact over all workers: the algorithm skips targets that look full, but only the counter's own answer to
  * our increment decides, since another worker may have taken the last permit in between.  Nothing here takes a lock.
  */
-#include "base/assert.h"
-#include "base/sys.h"
-
 #include "balance/balance.h"
-
-/* An algorithm with `done` wants an index, its caller has a target: sorted by pointer, searched by halving. */
-struct target_place {
-    const struct target *target;
-    uint32_t index;
-};
+#include "balance/share.h"
+#include "base/assert.h"
+#include "base/hash.h"
+#include "base/sys.h"
 
 /* Another worker can take the permit we saw, but each time it does somebody gets on; this many lost races in a row mean
  * full. */
 enum { LOST_RACES_MAX = 16 };
 
-static int take(struct balancer *b, const struct pick *pick);
-static bool only_full(const struct balancer *b, const struct tried *tried);
-static struct target_place *places_new(const struct target_set *set);
-static const struct target_place *places_find(const struct balancer *b, const struct target *target);
+/* Draws of one key for different questions have to differ. */
+enum { DRAW_GROUP = 1, DRAW_SHARE };
 
-int balancer_init(struct balancer *b, const struct algorithm *algorithm, struct target_set *set, unsigned worker)
+static const struct target_slot *pick_session(const struct balancer *b, const struct wish *wish,
+                                              const struct pick *pick);
+static const struct target_slot *pick_any(struct balancer *b, struct pick *pick);
+static bool only_full(const struct balancer *b, const struct pick *pick);
+
+static void tables_free(const struct balancer *b, void **tables, uint32_t count)
 {
-    ENSURE(algorithm && algorithm->build && algorithm->pick && algorithm->free && set);
-    *b = (struct balancer){ .algorithm = algorithm, .worker = worker };
+    for (uint32_t i = 0; tables && i < count; i++)
+        if (tables[i])
+            b->algorithm->free(tables[i]);
+    mem_free(tables);
+}
+
+static void **tables_new(const struct balancer *b, const struct target_set *set)
+{
+    void **tables = mem_zalloc(set->group_count * sizeof *tables);
+    for (uint32_t i = 0; tables && i < set->group_count; i++) {
+        tables[i] = b->algorithm->build(&set->groups[i], b->conf, b->worker);
+        if (!tables[i]) {
+            tables_free(b, tables, i);
+            return NULL;
+        }
+    }
+    return tables;
+}
+
+static void let_set_go(struct balancer *b)
+{
+    if (!b->set)
+        return;
+    tables_free(b, b->tables, b->set->group_count);
+    spread_done(&b->spread);
+    target_set_drop(b->set);
+    b->set = NULL;
+    b->tables = NULL;
+}
+
+int balancer_init(struct balancer *b, const struct algorithm *algorithm, const struct balance_conf *conf,
+                  struct cluster *cluster, struct target_set *set, unsigned worker)
+{
+    ENSURE(algorithm && algorithm->build && algorithm->pick && algorithm->free && set && cluster);
+    *b = (struct balancer){ .algorithm = algorithm, .conf = conf, .cluster = cluster_hold(cluster), .worker = worker };
     rng_init(&b->rng);
-    return balancer_update(b, set);
+    int r = balancer_update(b, set);
+    if (r < 0)
+        balancer_done(b);
+    return r;
 }
 
 int balancer_update(struct balancer *b, struct target_set *set)
 {
-    void *table = b->algorithm->build(set, b->worker);
-    if (!table)
+    struct spread spread;
+    void **tables = tables_new(b, set);
+    if (!tables || spread_init(&spread, set) < 0) {
+        tables_free(b, tables, set->group_count);
         return -ERR_MEMORY;
-    struct target_place *places = NULL;
-    if (b->algorithm->done) {
-        places = places_new(set);
-        if (!places) {
-            b->algorithm->free(table);
-            return -ERR_MEMORY;
-        }
     }
     target_set_hold(set);
-    if (b->set)
-        balancer_done(b);
+    let_set_go(b);
     b->set = set;
-    b->table = table;
-    b->places = places;
+    b->tables = tables;
+    b->spread = spread;
+    b->spread.epoch = atomic_load_explicit(&b->cluster->epoch, memory_order_acquire);
+    spread_compute(&b->spread, set, b->conf);
     return 0;
 }
 
 void balancer_done(struct balancer *b)
 {
-    if (b->table)
-        b->algorithm->free(b->table);
-    mem_free(b->places);
-    target_set_drop(b->set);
-    b->table = NULL;
-    b->places = NULL;
-    b->set = NULL;
+    let_set_go(b);
+    cluster_drop(b->cluster);
+    b->cluster = NULL;
 }
 
-int balancer_pick(struct balancer *b, uint64_t key, const struct tried *tried, bool retry_same,
-                  struct target **ret_target)
+static void look_anew(struct balancer *b)
 {
-    ENSURE(b->set && b->table);
+    uint32_t epoch = atomic_load_explicit(&b->cluster->epoch, memory_order_acquire);
+    if (epoch == b->spread.epoch)
+        return;
+    b->spread.epoch = epoch;
+    spread_compute(&b->spread, b->set, b->conf);
+}
+
+int balancer_pick(struct balancer *b, const struct wish *wish, struct target **ret_target)
+{
+    ENSURE(b->set);
+    look_anew(b);
     struct pick pick = {
-        .key = key,
-        .tried = tried && tried->count ? tried : NULL,
-        .permits = b->permits.per_target_max ? &b->permits : NULL,
+        .key = wish->key,
+        .tried = wish->tried && wish->tried->count ? wish->tried : NULL,
+        .per_target_max = b->per_target_max,
+        .now_ns = wish->now_ns,
         .rng = &b->rng,
     };
-    int index = take(b, &pick);
-    if (index == PICK_NONE && retry_same && pick.tried) {
+    const struct target_slot *slot = wish->sticky ? pick_session(b, wish, &pick) : NULL;
+    if (!slot)
+        slot = pick_any(b, &pick);
+    if (!slot && wish->retry_same && pick.tried) {
         pick.tried = NULL;
-        index = take(b, &pick);
+        slot = pick_any(b, &pick);
     }
-    if (index == PICK_NONE)
-        return only_full(b, pick.tried) ? -ERR_UPSTREAM_FULL : -ERR_NO_TARGET;
-    struct target *target = target_hold(b->set->slots[index].target);
+    if (!slot)
+        return only_full(b, &pick) ? -ERR_UPSTREAM_FULL : -ERR_NO_TARGET;
+    struct target *target = target_hold(slot->target);
     atomic_fetch_add_explicit(&target->picks, 1, memory_order_relaxed);
+    if (b->algorithm->counts_total)
+        atomic_fetch_add_explicit(&b->cluster->in_flight, 1, memory_order_relaxed);
+    if (b->algorithm->taken)
+        b->algorithm->taken(target, wish->now_ns);
     *ret_target = target;
     return 0;
 }
 
-void balancer_finish(struct balancer *b, struct target *target, enum err err, uint32_t latency_us)
+void balancer_judge(struct balancer *b, struct target *target, const struct outcome *outcome)
 {
-    if (b->algorithm->done) {
-        const struct target_place *place = places_find(b, target);
-        if (place)
-            b->algorithm->done(b->table, place->index, err, latency_us);
-    }
-    if (err_info(err)->side == SIDE_UPSTREAM)
+    if (err_info(outcome->err)->side == SIDE_UPSTREAM)
         atomic_fetch_add_explicit(&target->failures, 1, memory_order_relaxed);
+    if (b->algorithm->judged)
+        b->algorithm->judged(target, outcome);
+}
+
+void balancer_finish(struct balancer *b, struct target *target, uint64_t started_ns, uint64_t now_ns)
+{
+    if (b->algorithm->over)
+        b->algorithm->over(target, started_ns, now_ns);
+    if (b->algorithm->counts_total)
+        atomic_fetch_sub_explicit(&b->cluster->in_flight, 1, memory_order_relaxed);
     unsigned before = atomic_fetch_sub_explicit(&target->in_flight, 1, memory_order_relaxed);
     ENSURE(before > 0);
     target_drop(target);
 }
 
-/* Picks and counts: an index whose target has one more in flight, or PICK_NONE. */
-static int take(struct balancer *b, const struct pick *pick)
+/* The counter's own answer decides. */
+static bool take_permit(struct target *target, uint32_t max)
 {
-    for (int races = 0; races < LOST_RACES_MAX; races++) {
-        int index = b->algorithm->pick(b->table, b->set, pick);
-        if (index == PICK_NONE)
-            return PICK_NONE;
-        ENSURE(index >= 0 && (uint32_t)index < b->set->count);
-        atomic_uint *in_flight = &b->set->slots[index].target->in_flight;
-        unsigned before = atomic_fetch_add_explicit(in_flight, 1, memory_order_relaxed);
-        if (!pick->permits || before < pick->permits->per_target_max)
-            return index;
-        atomic_fetch_sub_explicit(in_flight, 1, memory_order_relaxed);
-    }
-    return PICK_NONE;
-}
-
-/* Would anything have been picked, but for permits? */
-static bool only_full(const struct balancer *b, const struct tried *tried)
-{
-    if (!b->permits.per_target_max)
-        return false;
-    struct pick without_permits = { .tried = tried };
-    for (uint32_t i = 0; i < b->set->count; i++)
-        if (pick_allowed(&without_permits, &b->set->slots[i]))
-            return true;
+    if (atomic_fetch_add_explicit(&target->in_flight, 1, memory_order_relaxed) < max || max == 0)
+        return true;
+    atomic_fetch_sub_explicit(&target->in_flight, 1, memory_order_relaxed);
     return false;
 }
 
-static int place_compare(const void *a, const void *b)
+/* A session stays with its target while that is well, though it may drain or have a weight of 0. */
+static const struct target_slot *pick_session(const struct balancer *b, const struct wish *wish,
+                                              const struct pick *pick)
 {
-    uintptr_t left = (uintptr_t)((const struct target_place *)a)->target;
-    uintptr_t right = (uintptr_t)((const struct target_place *)b)->target;
-    return (left > right) - (left < right);
+    const struct target_slot *slot = target_set_find_sticky(b->set, wish->sticky);
+    if (!slot || (target_barred(slot->target) & ~(unsigned)(BAR_DRAINING | BAR_UNREADY)))
+        return NULL;
+    if (pick->tried && tried_has(pick->tried, slot->target))
+        return NULL;
+    return take_permit(slot->target, pick->per_target_max) ? slot : NULL;
 }
 
-static struct target_place *places_new(const struct target_set *set)
+static uint32_t draw(const struct balancer *b, struct pick *pick, unsigned question)
 {
-    struct target_place *places = mem_alloc(MAX(set->count, 1u) * sizeof *places);
-    if (!places)
-        return NULL;
-    for (uint32_t i = 0; i < set->count; i++)
-        places[i] = (struct target_place){ .target = set->slots[i].target, .index = i };
-    qsort(places, set->count, sizeof *places, place_compare);
-    return places;
+    uint64_t lot = b->algorithm->keyed ? hash_mix(pick->key + question) : rng_next(pick->rng);
+    return (uint32_t)(lot >> 32) % SPREAD_ONE;
 }
 
-static const struct target_place *places_find(const struct balancer *b, const struct target *target)
+/* Refused for its share: the algorithm's next choice has its turn. */
+static bool passes_by(const struct balancer *b, struct pick *pick, const struct target *target)
 {
-    if (!b->places || !b->set)
-        return NULL;
-    struct target_place wanted = { .target = target };
-    return bsearch(&wanted, b->places, b->set->count, sizeof wanted, place_compare);
+    if (pick->passed.count == TRIED_MAX)
+        return false;
+    uint32_t share = target_share(target, b->conf, pick->now_ns);
+    return share < SPREAD_ONE && draw(b, pick, DRAW_SHARE) >= share;
+}
+
+/* Picks and counts: a slot whose target has one more in flight, or NULL. */
+static const struct target_slot *pick_in(struct balancer *b, struct pick *pick, uint32_t at, bool by_share)
+{
+    const struct target_group *group = &b->set->groups[at];
+    pick->ignored = b->spread.groups[at].ignored;
+    pick->passed.count = 0;
+    for (int races = 0; races < LOST_RACES_MAX;) {
+        int index = b->algorithm->pick(b->tables[at], group, pick);
+        if (index == PICK_NONE)
+            return NULL;
+        ENSURE(index >= 0 && (uint32_t)index < group->count);
+        const struct target_slot *slot = &group->slots[index];
+        if (by_share && passes_by(b, pick, slot->target)) {
+            tried_add(&pick->passed, slot->target);
+            continue;
+        }
+        if (take_permit(slot->target, pick->per_target_max))
+            return slot;
+        races++;
+    }
+    return NULL;
+}
+
+/* The drawn group; then all in their order, for what the draw did not know: tries, permits, shares. */
+static const struct target_slot *pick_any(struct balancer *b, struct pick *pick)
+{
+    uint32_t drawn = b->spread.first;
+    if (!b->spread.single)
+        drawn = spread_group(&b->spread, b->set, draw(b, pick, DRAW_GROUP));
+    const struct target_slot *slot = pick_in(b, pick, drawn, true);
+    if (!slot && pick->passed.count > 0)
+        slot = pick_in(b, pick, drawn, false);
+    for (uint32_t i = 0; !slot && i < b->set->group_count; i++)
+        if (i != drawn)
+            slot = pick_in(b, pick, i, false);
+    return slot;
+}
+
+/* Would anything have been picked, but for permits? */
+static bool only_full(const struct balancer *b, const struct pick *pick)
+{
+    if (!b->per_target_max)
+        return false;
+    struct pick without_permits = { .tried = pick->tried };
+    for (uint32_t i = 0; i < b->set->group_count; i++) {
+        const struct target_group *group = &b->set->groups[i];
+        without_permits.ignored = b->spread.groups[i].ignored;
+        for (uint32_t j = 0; j < group->count; j++)
+            if (pick_allowed(&without_permits, &group->slots[j]))
+                return true;
+    }
+    return false;
 }

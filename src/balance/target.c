@@ -1,5 +1,5 @@
 /*
- * The registry of targets, and sets of them.
+ * The registry of targets.
  *
  * A target outlives configurations: as long as a set, a pool or an attempt holds it, the same upstream and address give
  * the same pointer, so that counts and health survive a reload.  The registry holds no reference of its own.  A target
@@ -77,38 +77,30 @@ void target_drop(struct target *target)
     pthread_mutex_lock(&registry.lock);
     registry_remove(r);
     pthread_mutex_unlock(&registry.lock);
+    cluster_drop(target->cluster);
     mem_free(r->block);
 }
 
-struct target_set *target_set_new(const struct target_slot *slots, uint32_t count)
+bool target_bar(struct target *target, unsigned bars, uint64_t now_ns)
 {
-    ENSURE(slots || count == 0);
-    struct target_set *set = mem_alloc(sizeof *set + count * sizeof *slots);
-    if (!set)
-        return NULL;
-    atomic_init(&set->refs, 1);
-    set->count = count;
-    for (uint32_t i = 0; i < count; i++) {
-        ENSURE(slots[i].target);
-        set->slots[i] = slots[i];
-    }
-    return set;
+    unsigned before = atomic_fetch_or_explicit(&target->barred, bars, memory_order_relaxed);
+    if ((before & bars) == bars)
+        return false;
+    cluster_changed(target->cluster);
+    return true;
 }
 
-struct target_set *target_set_hold(struct target_set *set)
+/* The time is written first: whoever sees it available sees since when. */
+bool target_unbar(struct target *target, unsigned bars, uint64_t now_ns)
 {
-    unsigned before = atomic_fetch_add_explicit(&set->refs, 1, memory_order_relaxed);
-    ENSURE(before > 0);
-    return set;
-}
-
-void target_set_drop(struct target_set *set)
-{
-    if (!set || atomic_fetch_sub_explicit(&set->refs, 1, memory_order_acq_rel) > 1)
-        return;
-    for (uint32_t i = 0; i < set->count; i++)
-        target_drop(set->slots[i].target);
-    mem_free(set);
+    unsigned before = target_barred(target);
+    if (!(before & bars))
+        return false;
+    if ((before & ~bars) == 0)
+        atomic_store_explicit(&target->available_ns, now_ns, memory_order_relaxed);
+    before = atomic_fetch_and_explicit(&target->barred, ~bars, memory_order_release);
+    cluster_changed(target->cluster);
+    return (before & bars) != 0;
 }
 
 static uint64_t identity_hash(const char *upstream_name, const struct address *address)
@@ -125,7 +117,7 @@ static struct registered *registry_find(const char *upstream_name, const struct 
         return NULL;
     for (struct registered *r = registry.buckets[hash & (registry.size - 1)]; r; r = r->next) {
         if (r->hash != hash || !address_eq(&r->target.address, address) ||
-            strcmp(r->target.upstream_name, upstream_name) != 0)
+            strcmp(r->target.cluster->name, upstream_name) != 0)
             continue;
         unsigned refs = atomic_load_explicit(&r->target.refs, memory_order_relaxed);
         while (refs > 0)
@@ -161,22 +153,24 @@ static bool registry_make_room(void)
 /* One block: the struct on a cache line of its own, and its strings behind it. */
 static struct registered *registered_new(const char *upstream_name, const struct address *address, const char *name)
 {
-    size_t name_size = strlen(name) + 1, upstream_size = strlen(upstream_name) + 1;
+    size_t name_size = strlen(name) + 1;
     size_t path_size = address->family == AF_UNIX ? address->port : 0;
-    char *block = mem_zalloc(CACHE_LINE - 1 + sizeof(struct registered) + name_size + upstream_size + path_size);
-    if (!block)
+    char *block = mem_zalloc(CACHE_LINE - 1 + sizeof(struct registered) + name_size + path_size);
+    struct cluster *cluster = block ? cluster_get(upstream_name) : NULL;
+    if (!cluster) {
+        mem_free(block);
         return NULL;
+    }
     struct registered *r = (void *)(((uintptr_t)block + CACHE_LINE - 1) & ~(uintptr_t)(CACHE_LINE - 1));
     char *strings = (char *)(r + 1);
     r->block = block;
     struct target *target = &r->target;
     atomic_init(&target->refs, 1);
-    atomic_init(&target->health, TARGET_UP);
     target->name = memcpy(strings, name, name_size);
-    target->upstream_name = memcpy(strings + name_size, upstream_name, upstream_size);
+    target->cluster = cluster;
     target->address = *address;
     if (path_size)
-        target->address.path = memcpy(strings + name_size + upstream_size, address->path, path_size);
+        target->address.path = memcpy(strings + name_size, address->path, path_size);
     return r;
 }
 

@@ -1,10 +1,8 @@
 /*
- * Targets and sets of targets: what the balancer chooses from.
+ * Targets: what the balancer chooses from.
  *
- * A target's state (in-flight counts, health) is process-wide, keyed by upstream name and address, and carried across
- * reloads; it is written with relaxed atomics by all workers, so each hot counter group has its own cache line. A
- * target_set is immutable and counted: control builds a new one when names resolve differently or the configuration
- * changes; workers build their algorithm's table from it.
+ * A target's state (in-flight counts, what bars it) is process-wide, keyed by upstream name and address, and carried
+ * across reloads; it is written with relaxed atomics by all workers, so each hot counter group has its own cache line.
  */
 #pragma once
 
@@ -12,23 +10,33 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "balance/cluster.h"
 #include "base/err.h"
 #include "net/address.h"
 
-enum target_health { TARGET_UP, TARGET_DOWN, TARGET_DRAIN };
+/* Why a target may not be picked now: bits of target->barred, each set and cleared by its own owner. */
+enum target_bar {
+    BAR_UNHEALTHY = 1, /* its liveness checks fail */
+    BAR_UNREADY = 2,   /* its readiness checks fail: it keeps the sessions it has */
+    BAR_EJECTED = 4,   /* outlier detection took it out for a while */
+    BAR_TRIPPED = 8,   /* its circuit breaker is open */
+    BAR_DRAINING = 16, /* an operator or its agent drains it: it keeps the sessions it has */
+    BAR_DISABLED = 32, /* an operator or its agent took it out: nothing goes there, not even in a panic */
+};
 
 struct target {
     struct address address;
-    char *name; /* "10.0.0.1:9001" or "host:port (10.0.0.1)": for logs and metrics */
-    char *upstream_name;
+    char *name;              /* "10.0.0.1:9001" or "host:port (10.0.0.1)": for logs and metrics */
+    struct cluster *cluster; /* a reference; its name is the upstream's */
     /* written on every request */
     _Alignas(64) atomic_uint in_flight; /* exchanges' attempts on it now */
     atomic_uint refs;
     atomic_uint connections; /* open or opening, idle ones included, over all workers */
     atomic_ullong picks, failures;
     /* written seldom */
-    _Alignas(64) atomic_int health; /* enum target_health */
-    atomic_uint tls_reason;         /* why its last TLS handshake failed, enum tls_reason; 0: it did not */
+    _Alignas(64) atomic_uint barred; /* enum target_bar; 0: available */
+    atomic_uint tls_reason;          /* why its last TLS handshake failed, enum tls_reason; 0: it did not */
+    atomic_ullong available_ns;      /* since when it has been available, by the loop's clock; 0: always */
 };
 
 /* Process-wide registry, control thread (a lock inside; not for workers): the same pointer for the same upstream and
@@ -38,19 +46,11 @@ struct target *target_get(const char *upstream_name, const struct address *addre
 struct target *target_hold(struct target *target);
 void target_drop(struct target *target);
 
-struct target_slot {
-    struct target *target;
-    const char *host; /* the name that its address is one of; NULL: it was given as an address. The configuration's. */
-    uint16_t weight;  /* 0 drains: existing work ends, nothing new */
-};
-
-struct target_set {
-    atomic_uint refs;
-    uint32_t count;
-    struct target_slot slots[];
-};
-
-/* Takes over one reference of each target. NULL without memory: the references stay the caller's. `count` may be 0. */
-struct target_set *target_set_new(const struct target_slot *slots, uint32_t count);
-struct target_set *target_set_hold(struct target_set *set);
-void target_set_drop(struct target_set *set);
+/* Any thread: sets or clears bits of `bars`. Balancers notice, and one that becomes available does so at `now_ns`. True
+ * when something changed. */
+bool target_bar(struct target *target, unsigned bars, uint64_t now_ns);
+bool target_unbar(struct target *target, unsigned bars, uint64_t now_ns);
+static inline unsigned target_barred(const struct target *target)
+{
+    return atomic_load_explicit(&target->barred, memory_order_relaxed);
+}

@@ -57,9 +57,9 @@ static uint32_t add_target(const struct followed *f, struct target_slot *slots, 
         snprintf(name, sizeof(name), "%s:%u (%s)", host, address->port, text);
     else
         snprintf(name, sizeof(name), "%s", text);
-    slots[count].target = target_get(upstream_name(f->upstream), address, name);
-    slots[count].host = host;
-    slots[count].weight = (uint16_t)weight;
+    slots[count] = (struct target_slot){ .target = target_get(upstream_name(f->upstream), address, name),
+                                         .host = host,
+                                         .weight = (uint16_t)weight };
     return slots[count].target ? count + 1 : count;
 }
 

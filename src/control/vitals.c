@@ -199,7 +199,7 @@ static double target_figure(const struct target *t, enum target_figure figure)
     case TARGET_FAILURES:
         return (double)atomic_load_explicit(&t->failures, memory_order_relaxed);
     case TARGET_IS_UP:
-        return atomic_load_explicit(&t->health, memory_order_relaxed) == TARGET_UP;
+        return target_barred(t) == 0;
     }
     return 0;
 }

@@ -352,7 +352,7 @@ static bool may_park(const struct target_pool *pool)
     if (pool->left || pool->owner->attached == 0 ||
         atomic_load_explicit(&upstream->idle_max, memory_order_relaxed) == 0)
         return false;
-    if (atomic_load_explicit(&pool->target->health, memory_order_relaxed) != TARGET_UP)
+    if (target_barred(pool->target) & (BAR_UNHEALTHY | BAR_DISABLED))
         return false;
     if (max == 0 || atomic_load_explicit(&upstream->keeps_permits, memory_order_relaxed))
         return true;

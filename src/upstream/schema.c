@@ -104,9 +104,28 @@ static const struct conf_struct timeouts_schema = {
 static const struct conf_field upstream_fields[] = {
     { .name = "algorithm",
       .type = { .kind = CONF_ENUM, .words = algorithm_words },
-      .offset = CONF_AT(upstream_conf, algorithm),
+      .offset = CONF_AT(upstream_conf, balance.algorithm),
       .default_text = "round_robin",
       .doc = "How a target is chosen for each request." },
+    { .name = "slow_start",
+      .type = { .kind = CONF_DURATION, .max = 24 * HOUR_MS },
+      .offset = CONF_AT(upstream_conf, balance.slow_start_ms),
+      .default_text = "off",
+      .doc = "A target that becomes available, as one that is new or was out for its health, gets a tenth of its "
+             "share at first and all of it after this time. It works with every algorithm." },
+    { .name = "panic_threshold",
+      .type = { .kind = CONF_PERCENT },
+      .offset = CONF_AT(upstream_conf, balance.panic_percent),
+      .default_text = "50%",
+      .doc = "When less than this share of the targets is available, and no others can take over, their health is "
+             "ignored: a check that fails everywhere says more about the check than about the services. `0` never "
+             "ignores it; without an available target the answer then is 503." },
+    { .name = "overprovision",
+      .type = { .kind = CONF_NUMBER, .min = 1, .max = 100 },
+      .offset = CONF_AT(upstream_conf, balance.overprovision),
+      .default_text = "1.4",
+      .doc = "A priority, or the gateway's own zone, serves all of its traffic until fewer than 1 in this number of "
+             "its targets is available; then the next takes over what is beyond it." },
     { .name = "targets",
       .type = { .kind = CONF_LIST, .item = &target_type, .flags = CONF_NONEMPTY | CONF_LONE },
       .offset = CONF_AT(upstream_conf, targets),

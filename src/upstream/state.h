@@ -43,6 +43,7 @@ struct upstream {
     atomic_uint idle_max;      /* connections that one worker parks for one target, by `sharers` */
     atomic_bool keeps_permits; /* an idle connection may hold the last permit: nobody else could want it */
     char *name;
+    struct cluster *cluster; /* a reference */
     const struct upstream_conf *conf;
     struct conf *conf_owner;
     struct http_limits limits; /* of its connections */

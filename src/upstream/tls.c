@@ -128,10 +128,10 @@ static void on_change(void *user, const char *text)
     if (reason == before)
         return;
     if (text)
-        log_warning("upstream_tls", "upstream `%s`, target %s: the handshake failed: %s%s", pool->target->upstream_name,
+        log_warning("upstream_tls", "upstream `%s`, target %s: the handshake failed: %s%s", pool->target->cluster->name,
                     pool->target->name, text, advice(reason));
     else
-        log_notice("upstream_tls", "upstream `%s`, target %s: handshakes succeed again", pool->target->upstream_name,
+        log_notice("upstream_tls", "upstream `%s`, target %s: handshakes succeed again", pool->target->cluster->name,
                    pool->target->name);
 }
 

@@ -6,14 +6,13 @@
 #include "net/proxy_header.h"
 #include "upstream/state.h"
 
-static int pick_and_open(struct upstream_worker *w, uint64_t key, const struct tried *tried,
-                         const struct opening *opening, struct upstream_try *ret_try);
+static int pick_and_open(struct upstream_worker *w, const struct upstream_wish *wish, const struct opening *opening,
+                         struct upstream_try *ret_try);
 static bool is_connect_failure(enum err err);
 static void give_back(struct stream *stream, enum err err);
 
-int upstream_open(struct upstream *upstream, unsigned worker, uint64_t key, const struct tried *tried, bool fresh,
-                  const struct stream *down, struct arena *arena, const struct stream_events *events, void *user,
-                  struct upstream_try *ret_try)
+int upstream_open(struct upstream *upstream, unsigned worker, const struct upstream_wish *wish, struct arena *arena,
+                  const struct stream_events *events, void *user, struct upstream_try *ret_try)
 {
     char prologue[PROXY_WRITE_MAX];
     ENSURE(worker < upstream->workers);
@@ -29,12 +28,27 @@ int upstream_open(struct upstream *upstream, unsigned worker, uint64_t key, cons
         upstream_worker_catch_up(w);
     if (w->balancer.set->count == 0)
         return -ERR_NAME_UNRESOLVED;
-    struct opening opening = { .arena = arena, .events = events, .user = user, .fresh = fresh };
-    opening.prologue = slice_make(prologue, upstream_prologue(upstream->conf, down, prologue));
-    int r = pick_and_open(w, key, tried, &opening, ret_try);
+    struct opening opening = { .arena = arena, .events = events, .user = user, .fresh = wish->fresh };
+    opening.prologue = slice_make(prologue, upstream_prologue(upstream->conf, wish->down, prologue));
+    int r = pick_and_open(w, wish, &opening, ret_try);
     if (ret_try->target)
         ret_try->local = upstream_worker_hold(w);
     return r;
+}
+
+static void judge(struct upstream_try *try_, enum err err, unsigned status)
+{
+    struct upstream_worker *w = try_->local;
+    const struct outcome outcome = {
+        .err = err, .status = (uint16_t)status, .started_ns = try_->started_ns, .now_ns = w->loop->now_ns
+    };
+    balancer_judge(&w->balancer, try_->target, &outcome);
+}
+
+void upstream_judge(struct upstream_try *try_, unsigned status)
+{
+    if (try_->target)
+        judge(try_, ERR_NONE, status);
 }
 
 void upstream_close(struct upstream_try *try_, enum err err)
@@ -47,8 +61,9 @@ void upstream_close(struct upstream_try *try_, enum err err)
             cell_count(&w->cell->connect_failures);
         give_back(try_->stream, err);
     }
-    uint64_t latency_us = (w->loop->now_ns - try_->started_ns) / 1000;
-    balancer_finish(&w->balancer, try_->target, err, (uint32_t)MIN(latency_us, UINT32_MAX));
+    if (err_info(err)->side == SIDE_UPSTREAM)
+        judge(try_, err, 0);
+    balancer_finish(&w->balancer, try_->target, try_->started_ns, w->loop->now_ns);
     try_->stream = NULL;
     try_->target = NULL;
     try_->local = NULL;
@@ -59,16 +74,18 @@ void upstream_close(struct upstream_try *try_, enum err err)
  * A target without a permit for one more connection (idle ones of other workers may hold them) is passed by for
  * another, like one that was tried.  After TRIED_MAX of them we take the upstream for full.
  */
-static int pick_and_open(struct upstream_worker *w, uint64_t key, const struct tried *tried,
-                         const struct opening *opening, struct upstream_try *ret_try)
+static int pick_and_open(struct upstream_worker *w, const struct upstream_wish *wish, const struct opening *opening,
+                         struct upstream_try *ret_try)
 {
     struct tried passed = { .count = 0 };
-    bool retry_same = true;
+    struct wish wanted = {
+        .key = wish->key, .sticky = wish->sticky, .tried = wish->tried, .retry_same = true, .now_ns = w->loop->now_ns
+    };
     for (;;) {
         struct target *target;
-        int r = balancer_pick(&w->balancer, key, retry_same ? tried : &passed, retry_same, &target);
+        int r = balancer_pick(&w->balancer, &wanted, &target);
         if (r < 0)
-            return retry_same ? r : -ERR_UPSTREAM_FULL;
+            return wanted.retry_same ? r : -ERR_UPSTREAM_FULL;
         struct target_pool *pool = pool_get(w, target, opening->prologue);
         r = pool ? pool_open(pool, opening, &ret_try->stream) : -ERR_MEMORY;
         if (pool)
@@ -77,10 +94,11 @@ static int pick_and_open(struct upstream_worker *w, uint64_t key, const struct t
             ret_try->target = target;
             return r;
         }
-        if (retry_same && tried)
-            passed = *tried;
-        retry_same = false;
-        balancer_finish(&w->balancer, target, ERR_CANCELLED, 0);
+        if (wanted.retry_same && wish->tried)
+            passed = *wish->tried;
+        wanted.retry_same = false;
+        wanted.tried = &passed;
+        balancer_finish(&w->balancer, target, ret_try->started_ns, w->loop->now_ns);
         if (passed.count == TRIED_MAX)
             return -ERR_UPSTREAM_FULL;
         tried_add(&passed, target);

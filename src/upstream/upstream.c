@@ -25,19 +25,21 @@ static struct http_limits limits_of(const struct upstream_conf *conf);
 struct upstream *upstream_new(const char *name, const struct upstream_conf *conf, struct conf *conf_owner,
                               unsigned workers)
 {
-    ENSURE(name && conf && workers > 0 && conf->algorithm >= 0);
+    ENSURE(name && conf && workers > 0 && conf->balance.algorithm >= 0);
     struct upstream *upstream = mem_zalloc(sizeof *upstream + workers * sizeof *upstream->attached);
     if (!upstream)
         return NULL;
     size_t name_size = strlen(name) + 1;
     upstream->workers = workers;
     upstream->name = mem_alloc(name_size);
+    upstream->cluster = cluster_get(name);
     upstream->set = set_of_addresses(name, conf);
     if (upstream_wants_tls(conf))
         upstream->secured = mem_zalloc(workers * sizeof *upstream->secured);
-    if (!upstream->name || !upstream->set || (upstream_wants_tls(conf) && !upstream->secured) ||
+    if (!upstream->name || !upstream->cluster || !upstream->set || (upstream_wants_tls(conf) && !upstream->secured) ||
         !hot_part_new(upstream)) {
         target_set_drop(upstream->set);
+        cluster_drop(upstream->cluster);
         mem_free(upstream->secured);
         mem_free(upstream->name);
         mem_free(upstream);
@@ -80,6 +82,7 @@ void upstream_drop(struct upstream *upstream)
     for (unsigned i = 0; i < upstream->workers; i++)
         ENSURE(!upstream->attached[i]);
     target_set_drop(upstream->set);
+    cluster_drop(upstream->cluster);
     pthread_mutex_destroy(&upstream->lock);
     if (upstream->conf_owner)
         conf_free(upstream->conf_owner);
@@ -169,9 +172,8 @@ static struct target_set *set_of_addresses(const char *name, const struct upstre
             continue;
         char text[ADDRESS_TEXT_MAX];
         (void)address_format(&targets[i].address, true, text);
-        slots[count].target = target_get(name, &targets[i].address, text);
-        slots[count].host = NULL;
-        slots[count].weight = (uint16_t)targets[i].weight;
+        slots[count] = (struct target_slot){ .target = target_get(name, &targets[i].address, text),
+                                             .weight = (uint16_t)targets[i].weight };
         complete = slots[count].target != NULL;
         count += complete;
     }

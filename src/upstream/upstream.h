@@ -52,7 +52,7 @@ struct upstream_tls_conf {
 };
 extern const struct conf_word tls_version_words[];
 struct upstream_conf {
-    int algorithm;            /* index in algorithms[] */
+    struct balance_conf balance;
     struct conf_list targets; /* of struct target_conf */
     struct upstream_timeouts timeouts;
     int64_t max_connections_per_target;  /* 0: none */
@@ -126,16 +126,26 @@ struct upstream_try {
     unsigned worker;
     struct upstream_worker *local; /* upstream/'s own; outlives a detach until upstream_close */
 };
+/* What a request asks of the choice of a target and of the connection. */
+struct upstream_wish {
+    uint64_t key;              /* of consistent algorithms */
+    uint64_t sticky;           /* what its session's cookie says; 0: nothing */
+    const struct tried *tried; /* targets tried before: taken again only when there is no other. May be NULL */
+    const struct stream *down; /* the client's, for a PROXY header; NULL: it is our own request */
+    bool fresh;                /* no idle connection will do */
+};
 /* 0, or -ERR_NO_TARGET, -ERR_UPSTREAM_FULL, -ERR_CONNECT_*, -ERR_OVERLOADED, -ERR_SYSTEM, -ERR_MEMORY,
  * -ERR_NAME_UNRESOLVED (no target has an address). After -ERR_CONNECT_*, -ERR_SYSTEM and -ERR_MEMORY try->target says
- * which was tried; then upstream_close is due, and it is harmless after the others. Targets tried before are taken
- * again only when there is no other. Stale idle connections are skipped silently. `fresh` forbids reuse of an idle
- * connection. `down` is the client's stream, for a PROXY header; NULL: it is our own request. */
-MUST_USE int upstream_open(struct upstream *upstream, unsigned worker, uint64_t key, const struct tried *tried,
-                           bool fresh, const struct stream *down, struct arena *arena,
-                           const struct stream_events *events, void *user, struct upstream_try *ret_try);
-/* Releases the stream (resetting it when it has not ended), tells the balancer, drops the target. Harmless when done
- * twice. */
+ * which was tried; then upstream_close is due, and it is harmless after the others. Stale
+ * idle connections are skipped silently. */
+MUST_USE int upstream_open(struct upstream *upstream, unsigned worker, const struct upstream_wish *wish,
+                           struct arena *arena, const struct stream_events *events, void *user,
+                           struct upstream_try *ret_try);
+/* An answer's head came, with this status (gRPC's as HTTP's): what the target is judged by, now rather than when the
+ * body has come. */
+void upstream_judge(struct upstream_try *try_, unsigned status);
+/* Releases the stream (resetting it when it has not ended), tells the balancer (of a failure of the service's, too),
+ * drops the target. Harmless when done twice. */
 void upstream_close(struct upstream_try *try_, enum err err);
 
 /* Retry budget (on by default): may one more retry start now? Counted until upstream_retry_end. Process-wide, relaxed

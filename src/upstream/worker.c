@@ -98,7 +98,8 @@ static struct upstream_worker *worker_new(struct upstream *upstream, unsigned wo
         w->tls = tls_context_hold(context);
     }
     struct target_set *set = upstream_current_set(upstream);
-    int r = balancer_init(&w->balancer, algorithms[upstream->conf->algorithm], set, worker);
+    int r = balancer_init(&w->balancer, algorithm_of(&upstream->conf->balance), &upstream->conf->balance,
+                          upstream->cluster, set, worker);
     target_set_drop(set);
     if (r < 0) {
         if (w->tls)
@@ -106,7 +107,7 @@ static struct upstream_worker *worker_new(struct upstream *upstream, unsigned wo
         mem_free(w);
         return NULL;
     }
-    w->balancer.permits.per_target_max = requests_max(upstream->conf);
+    w->balancer.per_target_max = requests_max(upstream->conf);
     w->upstream = upstream_hold(upstream);
     w->loop = loop;
     w->cell = upstream_cell(upstream, worker);

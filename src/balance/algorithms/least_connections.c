@@ -25,30 +25,30 @@ struct lowest {
     uint32_t tied; /* how many are as low */
 };
 
-static struct lowest find_lowest(const struct least_connections *lc, const struct target_set *set,
+static struct lowest find_lowest(const struct least_connections *lc, const struct target_group *group,
                                  const struct pick *pick);
-static int choose_tied(struct least_connections *lc, const struct target_set *set, const struct pick *pick,
+static int choose_tied(struct least_connections *lc, const struct target_group *group, const struct pick *pick,
                        struct lowest low);
 
-static void *least_connections_build(const struct target_set *set, unsigned worker)
+static void *least_connections_build(const struct target_group *group, const struct balance_conf *conf, unsigned worker)
 {
-    struct least_connections *lc = mem_zalloc(sizeof *lc + set->count * sizeof *lc->credits);
+    struct least_connections *lc = mem_zalloc(sizeof *lc + group->count * sizeof *lc->credits);
     if (!lc)
         return NULL;
-    lc->cursor = set->count ? worker % set->count : 0;
+    lc->cursor = group->count ? worker % group->count : 0;
     lc->equal = true;
-    for (uint32_t i = 1; i < set->count; i++)
-        lc->equal &= set->slots[i].weight == set->slots[0].weight;
+    for (uint32_t i = 1; i < group->count; i++)
+        lc->equal &= group->slots[i].weight == group->slots[0].weight;
     return lc;
 }
 
-static int least_connections_pick(void *table, const struct target_set *set, const struct pick *pick)
+static int least_connections_pick(void *table, const struct target_group *group, const struct pick *pick)
 {
     struct least_connections *lc = table;
-    struct lowest low = find_lowest(lc, set, pick);
-    int index = low.tied > 1 && !lc->equal ? choose_tied(lc, set, pick, low) : low.index;
+    struct lowest low = find_lowest(lc, group, pick);
+    int index = low.tied > 1 && !lc->equal ? choose_tied(lc, group, pick, low) : low.index;
     if (index != PICK_NONE)
-        lc->cursor = (uint32_t)index + 1 == set->count ? 0 : (uint32_t)index + 1;
+        lc->cursor = (uint32_t)index + 1 == group->count ? 0 : (uint32_t)index + 1;
     return index;
 }
 
@@ -65,15 +65,15 @@ static uint32_t in_flight_of(const struct target_slot *slot)
     return atomic_load_explicit(&slot->target->in_flight, memory_order_relaxed);
 }
 
-static struct lowest find_lowest(const struct least_connections *lc, const struct target_set *set,
+static struct lowest find_lowest(const struct least_connections *lc, const struct target_group *group,
                                  const struct pick *pick)
 {
     struct lowest low = { .index = PICK_NONE };
     uint32_t at = lc->cursor;
-    for (uint32_t i = 0; i < set->count; i++) {
+    for (uint32_t i = 0; i < group->count; i++) {
         uint32_t here = at;
-        at = at + 1 == set->count ? 0 : at + 1;
-        const struct target_slot *slot = &set->slots[here];
+        at = at + 1 == group->count ? 0 : at + 1;
+        const struct target_slot *slot = &group->slots[here];
         if (!pick_allowed(pick, slot))
             continue;
         uint32_t in_flight = in_flight_of(slot);
@@ -90,13 +90,13 @@ static struct lowest find_lowest(const struct least_connections *lc, const struc
 }
 
 /* Counts move while we look, since other workers pick too; then the first one found before is as good as any. */
-static int choose_tied(struct least_connections *lc, const struct target_set *set, const struct pick *pick,
+static int choose_tied(struct least_connections *lc, const struct target_group *group, const struct pick *pick,
                        struct lowest low)
 {
     int best = PICK_NONE;
     int32_t sum = 0;
-    for (uint32_t i = 0; i < set->count; i++) {
-        const struct target_slot *slot = &set->slots[i];
+    for (uint32_t i = 0; i < group->count; i++) {
+        const struct target_slot *slot = &group->slots[i];
         if (!pick_allowed(pick, slot) ||
             (uint64_t)in_flight_of(slot) * low.weight != (uint64_t)low.in_flight * slot->weight)
             continue;

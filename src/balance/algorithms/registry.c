@@ -17,3 +17,8 @@ const struct algorithm *algorithm_find(const char *name)
             return *a;
     return NULL;
 }
+
+const struct algorithm *algorithm_of(const struct balance_conf *conf)
+{
+    return algorithms[conf->algorithm];
+}

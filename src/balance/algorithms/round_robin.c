@@ -26,11 +26,11 @@ struct round_robin {
     struct edf *edf;  /* NULL otherwise */
 };
 
-static bool weights_equal(const struct target_set *set);
-static int pick_rotating(struct round_robin *rr, const struct target_set *set, const struct pick *pick);
-static int pick_smooth(struct round_robin *rr, const struct target_set *set, const struct pick *pick);
-static int pick_edf(struct round_robin *rr, const struct target_set *set, const struct pick *pick);
-static struct edf *edf_build(const struct target_set *set);
+static bool weights_equal(const struct target_group *group);
+static int pick_rotating(struct round_robin *rr, const struct target_group *group, const struct pick *pick);
+static int pick_smooth(struct round_robin *rr, const struct target_group *group, const struct pick *pick);
+static int pick_edf(struct round_robin *rr, const struct target_group *group, const struct pick *pick);
+static struct edf *edf_build(const struct target_group *group);
 
 /* Without a pick (when workers are staggered) only the weight counts. */
 static bool allowed(const struct pick *pick, const struct target_slot *slot)
@@ -38,13 +38,13 @@ static bool allowed(const struct pick *pick, const struct target_slot *slot)
     return pick ? pick_allowed(pick, slot) : slot->weight > 0;
 }
 
-static int choose(struct round_robin *rr, const struct target_set *set, const struct pick *pick)
+static int choose(struct round_robin *rr, const struct target_group *group, const struct pick *pick)
 {
     if (rr->credits)
-        return pick_smooth(rr, set, pick);
+        return pick_smooth(rr, group, pick);
     if (rr->edf)
-        return pick_edf(rr, set, pick);
-    return pick_rotating(rr, set, pick);
+        return pick_edf(rr, group, pick);
+    return pick_rotating(rr, group, pick);
 }
 
 static void round_robin_free(void *table)
@@ -55,29 +55,29 @@ static void round_robin_free(void *table)
     mem_free(rr);
 }
 
-static void *round_robin_build(const struct target_set *set, unsigned worker)
+static void *round_robin_build(const struct target_group *group, const struct balance_conf *conf, unsigned worker)
 {
     struct round_robin *rr = mem_zalloc(sizeof *rr);
     if (!rr)
         return NULL;
-    if (!weights_equal(set)) {
-        if (set->count <= SMOOTH_MAX)
-            rr->credits = mem_zalloc(set->count * sizeof *rr->credits);
+    if (!weights_equal(group)) {
+        if (group->count <= SMOOTH_MAX)
+            rr->credits = mem_zalloc(group->count * sizeof *rr->credits);
         else
-            rr->edf = edf_build(set);
+            rr->edf = edf_build(group);
         if (!rr->credits && !rr->edf) {
             round_robin_free(rr);
             return NULL;
         }
     }
     for (unsigned i = 0; i < worker % STAGGER_MAX; i++)
-        (void)choose(rr, set, NULL);
+        (void)choose(rr, group, NULL);
     return rr;
 }
 
-static int round_robin_pick(void *table, const struct target_set *set, const struct pick *pick)
+static int round_robin_pick(void *table, const struct target_group *group, const struct pick *pick)
 {
-    return choose(table, set, pick);
+    return choose(table, group, pick);
 }
 
 const struct algorithm algorithm_round_robin = {
@@ -89,26 +89,26 @@ const struct algorithm algorithm_round_robin = {
 };
 
 /* Those of weight 0 apart: they are passed by. */
-static bool weights_equal(const struct target_set *set)
+static bool weights_equal(const struct target_group *group)
 {
     uint16_t weight = 0;
-    for (uint32_t i = 0; i < set->count; i++) {
-        if (set->slots[i].weight == 0)
+    for (uint32_t i = 0; i < group->count; i++) {
+        if (group->slots[i].weight == 0)
             continue;
-        if (weight != 0 && set->slots[i].weight != weight)
+        if (weight != 0 && group->slots[i].weight != weight)
             return false;
-        weight = set->slots[i].weight;
+        weight = group->slots[i].weight;
     }
     return true;
 }
 
-static int pick_rotating(struct round_robin *rr, const struct target_set *set, const struct pick *pick)
+static int pick_rotating(struct round_robin *rr, const struct target_group *group, const struct pick *pick)
 {
     uint32_t at = rr->cursor;
-    for (uint32_t i = 0; i < set->count; i++) {
+    for (uint32_t i = 0; i < group->count; i++) {
         uint32_t here = at;
-        at = at + 1 == set->count ? 0 : at + 1;
-        if (allowed(pick, &set->slots[here])) {
+        at = at + 1 == group->count ? 0 : at + 1;
+        if (allowed(pick, &group->slots[here])) {
             rr->cursor = at;
             return (int)here;
         }
@@ -116,15 +116,15 @@ static int pick_rotating(struct round_robin *rr, const struct target_set *set, c
     return PICK_NONE;
 }
 
-static int pick_smooth(struct round_robin *rr, const struct target_set *set, const struct pick *pick)
+static int pick_smooth(struct round_robin *rr, const struct target_group *group, const struct pick *pick)
 {
     int best = PICK_NONE;
     int32_t sum = 0;
-    for (uint32_t i = 0; i < set->count; i++) {
-        if (!allowed(pick, &set->slots[i]))
+    for (uint32_t i = 0; i < group->count; i++) {
+        if (!allowed(pick, &group->slots[i]))
             continue;
-        rr->credits[i] += set->slots[i].weight;
-        sum += set->slots[i].weight;
+        rr->credits[i] += group->slots[i].weight;
+        sum += group->slots[i].weight;
         if (best == PICK_NONE || rr->credits[i] > rr->credits[best])
             best = (int)i;
     }
@@ -137,12 +137,12 @@ static int pick_smooth(struct round_robin *rr, const struct target_set *set, con
  * Many at the top may not be picked: looks at all. Those that are behind the one found are brought up to it, so that
  * neither the next pick nor their return has to work off what they missed.
  */
-static int pick_edf_among_all(struct edf *edf, const struct target_set *set, const struct pick *pick)
+static int pick_edf_among_all(struct edf *edf, const struct target_group *group, const struct pick *pick)
 {
     struct edf_entry *best = NULL;
     for (uint32_t i = 0; i < edf->count; i++) {
         struct edf_entry *entry = &edf->entries[i];
-        if (allowed(pick, &set->slots[entry->index]) && (!best || edf_before(entry, best)))
+        if (allowed(pick, &group->slots[entry->index]) && (!best || edf_before(entry, best)))
             best = entry;
     }
     if (!best)
@@ -157,29 +157,29 @@ static int pick_edf_among_all(struct edf *edf, const struct target_set *set, con
     return index;
 }
 
-static int pick_edf(struct round_robin *rr, const struct target_set *set, const struct pick *pick)
+static int pick_edf(struct round_robin *rr, const struct target_group *group, const struct pick *pick)
 {
     struct edf *edf = rr->edf;
     for (int i = 0; i < PASSED_BY_MAX; i++) {
         uint32_t index = edf->entries[0].index;
-        if (allowed(pick, &set->slots[index])) {
+        if (allowed(pick, &group->slots[index])) {
             edf_advance(edf);
             return (int)index;
         }
         edf_advance(edf);
     }
-    return pick_edf_among_all(edf, set, pick);
+    return pick_edf_among_all(edf, group, pick);
 }
 
-static struct edf *edf_build(const struct target_set *set)
+static struct edf *edf_build(const struct target_group *group)
 {
-    struct edf *edf = mem_alloc(sizeof *edf + set->count * sizeof *edf->entries);
+    struct edf *edf = mem_alloc(sizeof *edf + group->count * sizeof *edf->entries);
     if (!edf)
         return NULL;
     edf->count = 0;
-    for (uint32_t i = 0; i < set->count; i++)
-        if (set->slots[i].weight > 0)
-            edf_add(edf, i, set->slots[i].weight);
+    for (uint32_t i = 0; i < group->count; i++)
+        if (group->slots[i].weight > 0)
+            edf_add(edf, i, group->slots[i].weight);
     edf_heapify(edf);
     return edf;
 }

@@ -69,6 +69,26 @@ static bool choose_delay(struct proxying *p, const struct message *head, uint64_
     return !x->deadline_ms || x->worker->loop.now_ms + *ret_ms < x->deadline_ms;
 }
 
+/* Of a call without a message, the status that says the same in HTTP: balancers count in those. */
+unsigned answer_status(const struct proxying *p, const struct message *head)
+{
+    if (p->x->grpc == GRPC_NONE || head->status != 200)
+        return head->status;
+    switch (grpc_status_of(&head->fields)) {
+    case GRPC_STATUS_UNAVAILABLE:
+    case GRPC_STATUS_RESOURCE_EXHAUSTED:
+        return 503;
+    case GRPC_STATUS_DEADLINE_EXCEEDED:
+        return 504;
+    case GRPC_STATUS_UNKNOWN:
+    case GRPC_STATUS_INTERNAL:
+    case GRPC_STATUS_DATA_LOSS:
+        return 500;
+    default:
+        return head->status;
+    }
+}
+
 bool answer_may_repeat(const struct proxying *p)
 {
     const struct retry_set *set = &upstream_settings(p->proxy->upstream)->retry.set;
@@ -91,6 +111,7 @@ bool answer_is_dropped(struct proxying *p)
     if (!upstream_retry_begin(upstream))
         return false;
     tried_add(&p->tried, p->try.target);
+    upstream_judge(&p->try, answer_status(p, head));
     attempt_close(p, ERR_CANCELLED);
     p->in_budget = true;
     x->record.retries++;

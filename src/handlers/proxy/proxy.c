@@ -136,6 +136,7 @@ static void accept_response(struct proxying *p)
     struct exchange *x = p->x;
     struct stream *up = p->try.stream;
     p->accepted = true;
+    upstream_judge(&p->try, answer_status(p, up->head));
     p->response_deadline_ms = 0;
     exchange_set_alarm(x, 0);
     x->record.up_head_ns = x->worker->loop.now_ns;

@@ -97,6 +97,7 @@ uint64_t attempt_backoff_ms(struct proxying *p);
 bool attempt_has_tries_left(const struct proxying *p);
 /* answer.c: a head has come; true when it was dropped and another try begins. */
 bool answer_is_dropped(struct proxying *p);
+unsigned answer_status(const struct proxying *p, const struct message *head); /* a call's as HTTP's */
 bool answer_may_repeat(const struct proxying *p); /* a request of a method that is not idempotent, for its answer */
 /* call.c: harmless for what is no call of gRPC */
 void call_start(struct proxying *p);

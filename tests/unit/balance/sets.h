@@ -39,26 +39,55 @@ static inline struct target_set *set_of(const uint16_t *weights, uint32_t count)
     return set;
 }
 
-static inline void set_health(const struct target_set *set, uint32_t index, enum target_health health)
+static inline void bar(const struct target_set *set, uint32_t index, unsigned bars)
 {
-    atomic_store(&set->slots[index].target->health, health);
+    (void)target_bar(set->slots[index].target, bars, 1);
+}
+
+static inline void unbar(const struct target_set *set, uint32_t index)
+{
+    (void)target_unbar(set->slots[index].target, ~0u, 1);
+}
+
+/* No panic, so that what is barred stays so. */
+static const struct balance_conf plain_conf = { .overprovision = 1.4 };
+
+/* Takes over the set. */
+static inline void balancer_of(struct balancer *b, const struct algorithm *algorithm, const struct balance_conf *conf,
+                               struct target_set *set, unsigned worker)
+{
+    struct cluster *cluster = cluster_get("test");
+    assert_non_null(cluster);
+    assert_int_equal(balancer_init(b, algorithm, conf, cluster, set, worker), 0);
+    target_set_drop(set);
+    cluster_drop(cluster);
 }
 
 static inline void balancer_over(struct balancer *b, const struct algorithm *algorithm, const uint16_t *weights,
                                  uint32_t count, unsigned worker)
 {
-    struct target_set *set = set_of(weights, count);
-    assert_int_equal(balancer_init(b, algorithm, set, worker), 0);
-    target_set_drop(set);
+    balancer_of(b, algorithm, &plain_conf, set_of(weights, count), worker);
+}
+
+static inline int pick_for(struct balancer *b, const struct tried *tried, bool retry_same, struct target **ret_target)
+{
+    const struct wish wish = { .tried = tried, .retry_same = retry_same, .now_ns = 1 };
+    return balancer_pick(b, &wish, ret_target);
+}
+
+static inline void end_try(struct balancer *b, struct target *target, enum err err)
+{
+    balancer_judge(b, target, &(struct outcome){ .err = err, .started_ns = 1, .now_ns = 2 });
+    balancer_finish(b, target, 1, 2);
 }
 
 /* Picks and finishes at once; NULL when there is none. */
 static inline struct target *pick_one(struct balancer *b, const struct tried *tried)
 {
     struct target *target = NULL;
-    if (balancer_pick(b, 0, tried, false, &target) != 0)
+    if (pick_for(b, tried, false, &target) != 0)
         return NULL;
-    balancer_finish(b, target, ERR_NONE, 0);
+    end_try(b, target, ERR_NONE);
     return target;
 }
 

@@ -10,10 +10,10 @@ static void a_pick_is_counted_until_it_is_finished(void **state)
     struct balancer b;
     struct target *target;
     balancer_over(&b, &algorithm_round_robin, NULL, 1, 0);
-    assert_int_equal(balancer_pick(&b, 0, NULL, false, &target), 0);
+    assert_int_equal(pick_for(&b, NULL, false, &target), 0);
     assert_int_equal(atomic_load(&target->in_flight), 1);
     assert_int_equal(atomic_load(&target->picks), 1);
-    balancer_finish(&b, target, ERR_CONNECT_REFUSED, 10);
+    end_try(&b, target, ERR_CONNECT_REFUSED);
     assert_int_equal(atomic_load(&target->in_flight), 0);
     assert_int_equal(atomic_load(&target->failures), 1);
     balancer_done(&b);
@@ -24,8 +24,8 @@ static void a_client_that_goes_away_is_no_failure_of_the_target(void **state)
     struct balancer b;
     struct target *target;
     balancer_over(&b, &algorithm_round_robin, NULL, 1, 0);
-    assert_int_equal(balancer_pick(&b, 0, NULL, false, &target), 0);
-    balancer_finish(&b, target, ERR_CLIENT_CLOSED, 10);
+    assert_int_equal(pick_for(&b, NULL, false, &target), 0);
+    end_try(&b, target, ERR_CLIENT_CLOSED);
     assert_int_equal(atomic_load(&target->failures), 0);
     balancer_done(&b);
 }
@@ -37,16 +37,16 @@ static void a_retry_goes_to_another_target_while_there_is_one(void **state)
     struct tried tried = { .count = 0 };
     for (int i = 0; i < 3; i++) {
         struct target *target;
-        assert_int_equal(balancer_pick(&b, 0, &tried, true, &target), 0);
+        assert_int_equal(pick_for(&b, &tried, true, &target), 0);
         for (unsigned k = 0; k < tried.count; k++)
             assert_ptr_not_equal(tried.v[k], target);
         tried_add(&tried, target);
-        balancer_finish(&b, target, ERR_CONNECT_REFUSED, 0);
+        end_try(&b, target, ERR_CONNECT_REFUSED);
     }
     struct target *target;
-    assert_int_equal(balancer_pick(&b, 0, &tried, false, &target), -ERR_NO_TARGET);
-    assert_int_equal(balancer_pick(&b, 0, &tried, true, &target), 0);
-    balancer_finish(&b, target, ERR_NONE, 0);
+    assert_int_equal(pick_for(&b, &tried, false, &target), -ERR_NO_TARGET);
+    assert_int_equal(pick_for(&b, &tried, true, &target), 0);
+    end_try(&b, target, ERR_NONE);
     balancer_done(&b);
 }
 
@@ -54,23 +54,23 @@ static void permits_bound_what_a_target_has_in_flight(void **state)
 {
     struct balancer b;
     balancer_over(&b, &algorithm_round_robin, NULL, 2, 0);
-    b.permits.per_target_max = 2;
+    b.per_target_max = 2;
     struct target *held[4], *none;
     for (int i = 0; i < 4; i++)
-        assert_int_equal(balancer_pick(&b, 0, NULL, false, &held[i]), 0);
-    assert_int_equal(balancer_pick(&b, 0, NULL, true, &none), -ERR_UPSTREAM_FULL);
-    set_health(b.set, 0, TARGET_DOWN);
-    set_health(b.set, 1, TARGET_DOWN);
-    assert_int_equal(balancer_pick(&b, 0, NULL, true, &none), -ERR_NO_TARGET);
-    set_health(b.set, 0, TARGET_UP);
-    set_health(b.set, 1, TARGET_UP);
-    balancer_finish(&b, held[1], ERR_NONE, 0);
+        assert_int_equal(pick_for(&b, NULL, false, &held[i]), 0);
+    assert_int_equal(pick_for(&b, NULL, true, &none), -ERR_UPSTREAM_FULL);
+    bar(b.set, 0, BAR_UNHEALTHY);
+    bar(b.set, 1, BAR_UNHEALTHY);
+    assert_int_equal(pick_for(&b, NULL, true, &none), -ERR_NO_TARGET);
+    unbar(b.set, 0);
+    unbar(b.set, 1);
+    end_try(&b, held[1], ERR_NONE);
     struct target *again;
-    assert_int_equal(balancer_pick(&b, 0, NULL, true, &again), 0);
+    assert_int_equal(pick_for(&b, NULL, true, &again), 0);
     assert_ptr_equal(again, held[1]);
     held[1] = again;
     for (int i = 0; i < 4; i++)
-        balancer_finish(&b, held[i], ERR_NONE, 0);
+        end_try(&b, held[i], ERR_NONE);
     balancer_done(&b);
 }
 
@@ -85,12 +85,12 @@ static void *race_for_permits(void *arg)
     struct racer *racer = arg;
     for (int i = 0; i < 20000; i++) {
         struct target *target;
-        if (balancer_pick(&racer->balancer, 0, NULL, false, &target) != 0)
+        if (pick_for(&racer->balancer, NULL, false, &target) != 0)
             continue;
         unsigned holders = atomic_fetch_add(&target->connections, 1) + 1; /* this counter serves for holders here */
         racer->most_seen = MAX(racer->most_seen, holders);
         atomic_fetch_sub(&target->connections, 1);
-        balancer_finish(&racer->balancer, target, ERR_NONE, 0);
+        end_try(&racer->balancer, target, ERR_NONE);
     }
     return NULL;
 }
@@ -100,7 +100,7 @@ static void workers_together_never_pass_the_permits(void **state)
     struct racer racers[4];
     for (unsigned i = 0; i < ARRAY_LEN(racers); i++) {
         balancer_over(&racers[i].balancer, i % 2 ? &algorithm_round_robin : &algorithm_least_connections, NULL, 2, i);
-        racers[i].balancer.permits.per_target_max = 1;
+        racers[i].balancer.per_target_max = 1;
         racers[i].most_seen = 0;
     }
     for (unsigned i = 0; i < ARRAY_LEN(racers); i++)
@@ -122,71 +122,86 @@ static void a_new_set_keeps_the_counts_and_lets_old_picks_finish(void **state)
     struct balancer b;
     struct target *a, *first, *second;
     balancer_over(&b, &algorithm_round_robin, NULL, 2, 0);
-    assert_int_equal(balancer_pick(&b, 0, NULL, false, &a), 0);
+    assert_int_equal(pick_for(&b, NULL, false, &a), 0);
     assert_string_equal(a->name, "a");
 
     struct target_slot only_b = { .target = target_numbered(1), .weight = 1 };
     struct target_set *set = target_set_new(&only_b, 1);
     assert_int_equal(balancer_update(&b, set), 0);
     target_set_drop(set);
-    assert_int_equal(balancer_pick(&b, 0, NULL, false, &first), 0);
-    assert_int_equal(balancer_pick(&b, 0, NULL, false, &second), 0);
+    assert_int_equal(pick_for(&b, NULL, false, &first), 0);
+    assert_int_equal(pick_for(&b, NULL, false, &second), 0);
     assert_string_equal(first->name, "b");
     assert_int_equal(atomic_load(&second->in_flight), 2);
-    balancer_finish(&b, a, ERR_NONE, 0);
-    balancer_finish(&b, first, ERR_NONE, 0);
-    balancer_finish(&b, second, ERR_NONE, 0);
+    end_try(&b, a, ERR_NONE);
+    end_try(&b, first, ERR_NONE);
+    end_try(&b, second, ERR_NONE);
     balancer_done(&b);
 }
 
-/* An algorithm of the test's own, which notes what `done` is told. */
+/* An algorithm of the test's own, which notes what it is told. */
 static struct {
-    uint32_t index, latency_us;
-    enum err err;
+    const struct target *taken, *over, *judged;
+    struct outcome outcome;
     unsigned times;
 } noted;
 
-static void *last_build(const struct target_set *set, unsigned worker)
+static void *last_build(const struct target_group *group, const struct balance_conf *conf, unsigned worker)
 {
     return mem_zalloc(1);
 }
 
-static int last_pick(void *table, const struct target_set *set, const struct pick *pick)
+static int last_pick(void *table, const struct target_group *group, const struct pick *pick)
 {
-    for (int i = (int)set->count - 1; i >= 0; i--)
-        if (pick_allowed(pick, &set->slots[i]))
+    for (int i = (int)group->count - 1; i >= 0; i--)
+        if (pick_allowed(pick, &group->slots[i]))
             return i;
     return PICK_NONE;
 }
 
-static void last_done(void *table, uint32_t index, enum err err, uint32_t latency_us)
+static void last_taken(struct target *target, uint64_t now_ns)
 {
-    noted.index = index;
-    noted.err = err;
-    noted.latency_us = latency_us;
+    noted.taken = target;
+}
+
+static void last_over(struct target *target, uint64_t started_ns, uint64_t now_ns)
+{
+    noted.over = target;
     noted.times++;
 }
 
-static const struct algorithm last = { "last", "", last_build, last_pick, last_done, mem_free };
+static void last_judged(struct target *target, const struct outcome *outcome)
+{
+    noted.judged = target;
+    noted.outcome = *outcome;
+}
+
+static const struct algorithm last = { .name = "last",
+                                       .build = last_build,
+                                       .pick = last_pick,
+                                       .free = mem_free,
+                                       .taken = last_taken,
+                                       .over = last_over,
+                                       .judged = last_judged };
 
 static void an_algorithm_is_told_how_its_picks_ended(void **state)
 {
     struct balancer b;
     struct target *target;
     balancer_over(&b, &last, NULL, 300, 0);
-    assert_int_equal(balancer_pick(&b, 0, NULL, false, &target), 0);
-    balancer_finish(&b, target, ERR_UPSTREAM_RESET, 1234);
-    assert_int_equal(noted.times, 1);
-    assert_int_equal(noted.index, 299);
-    assert_int_equal(noted.err, ERR_UPSTREAM_RESET);
-    assert_int_equal(noted.latency_us, 1234);
+    assert_int_equal(pick_for(&b, NULL, false, &target), 0);
+    assert_ptr_equal(noted.taken, target);
+    end_try(&b, target, ERR_UPSTREAM_RESET);
+    assert_ptr_equal(noted.judged, target);
+    assert_ptr_equal(noted.over, target);
+    assert_int_equal(noted.outcome.err, ERR_UPSTREAM_RESET);
 
-    assert_int_equal(balancer_pick(&b, 0, NULL, false, &target), 0);
+    assert_int_equal(pick_for(&b, NULL, false, &target), 0);
     struct target_set *smaller = set_of(NULL, 2);
     assert_int_equal(balancer_update(&b, smaller), 0);
     target_set_drop(smaller);
-    balancer_finish(&b, target, ERR_NONE, 1);
-    assert_int_equal(noted.times, 1); /* its target has no index any more */
+    end_try(&b, target, ERR_NONE); /* is not in the set any more */
+    assert_int_equal(noted.times, 2);
     balancer_done(&b);
 }
 
@@ -204,13 +219,13 @@ static void an_update_without_memory_keeps_the_old_set(void **state)
     struct sys scarce = sys_posix;
     scarce.alloc = scarce_alloc;
     sys = &scarce;
-    for (int n = 0; n < 2; n++) {
+    for (int n = 0; n < 3; n++) {
         allocations_left = n;
         assert_int_equal(balancer_update(&b, set), -ERR_MEMORY);
         assert_ptr_equal(b.set, old);
         assert_string_equal(picks(&b, 2), "cc");
     }
-    allocations_left = 2;
+    allocations_left = 3; /* the list of tables, one table, the spread */
     assert_int_equal(balancer_update(&b, set), 0);
     sys = &sys_posix;
     assert_string_equal(picks(&b, 2), "bb");
@@ -234,7 +249,7 @@ static void tables_without_memory_are_refused(void **state)
             for (allocations_left = 0; r != 0;) {
                 int allowed = allocations_left;
                 sys = &scarce;
-                r = balancer_init(&b, *a, set, 1);
+                r = balancer_init(&b, *a, &plain_conf, set->slots[0].target->cluster, set, 1);
                 sys = &sys_posix;
                 assert_true(r == 0 || r == -ERR_MEMORY);
                 assert_true(r != 0 || allowed > 0);

@@ -6,7 +6,7 @@
 static struct target *hold_one(struct balancer *b)
 {
     struct target *target = NULL;
-    assert_int_equal(balancer_pick(b, 0, NULL, false, &target), 0);
+    assert_int_equal(pick_for(b, NULL, false, &target), 0);
     return target;
 }
 
@@ -34,11 +34,11 @@ static void the_target_with_the_fewest_in_flight_is_picked(void **state)
     for (int i = 0; i < 4; i++)
         held[i] = hold_one(&b); /* a has 2, b and c have 1 */
     assert_string_equal(held[3]->name, "a");
-    balancer_finish(&b, held[2], ERR_NONE, 0); /* c has none */
+    end_try(&b, held[2], ERR_NONE); /* c has none */
     assert_string_equal(picks(&b, 3), "ccc");
-    balancer_finish(&b, held[0], ERR_NONE, 0);
-    balancer_finish(&b, held[1], ERR_NONE, 0);
-    balancer_finish(&b, held[3], ERR_NONE, 0);
+    end_try(&b, held[0], ERR_NONE);
+    end_try(&b, held[1], ERR_NONE);
+    end_try(&b, held[3], ERR_NONE);
     balancer_done(&b);
 }
 
@@ -53,7 +53,7 @@ static void requests_held_divide_exactly_by_weight(void **state)
     assert_int_equal(atomic_load(&b.set->slots[1].target->in_flight), 20);
     assert_int_equal(atomic_load(&b.set->slots[2].target->in_flight), 30);
     for (unsigned i = 0; i < ARRAY_LEN(held); i++)
-        balancer_finish(&b, held[i], ERR_NONE, 0);
+        end_try(&b, held[i], ERR_NONE);
     balancer_done(&b);
 }
 
@@ -65,7 +65,7 @@ static void requests_of_other_workers_count(void **state)
     struct target *held = hold_one(&there);
     assert_string_equal(held->name, "a");
     assert_string_equal(picks(&here, 3), "bbb");
-    balancer_finish(&there, held, ERR_NONE, 0);
+    end_try(&there, held, ERR_NONE);
     balancer_done(&here);
     balancer_done(&there);
 }
@@ -74,14 +74,14 @@ static void weight_zero_down_and_tried_are_passed_by(void **state)
 {
     struct balancer b;
     balancer_over(&b, &algorithm_least_connections, (uint16_t[]){ 1, 0, 1, 1 }, 4, 0);
-    set_health(b.set, 3, TARGET_DOWN);
+    bar(b.set, 3, BAR_UNHEALTHY);
     struct tried tried = { .count = 0 };
     tried_add(&tried, b.set->slots[0].target);
     for (int i = 0; i < 4; i++)
         assert_ptr_equal(pick_one(&b, &tried), b.set->slots[2].target);
     tried_add(&tried, b.set->slots[2].target);
     assert_null(pick_one(&b, &tried));
-    set_health(b.set, 3, TARGET_UP);
+    unbar(b.set, 3);
     balancer_done(&b);
 }
 
@@ -90,7 +90,7 @@ static void an_empty_set_has_no_target(void **state)
     struct balancer b;
     struct target *target;
     balancer_over(&b, &algorithm_least_connections, NULL, 0, 5);
-    assert_int_equal(balancer_pick(&b, 0, NULL, true, &target), -ERR_NO_TARGET);
+    assert_int_equal(pick_for(&b, NULL, true, &target), -ERR_NO_TARGET);
     balancer_done(&b);
 }
 

@@ -34,9 +34,9 @@ static void a_target_that_is_down_leaves_equal_shares_to_the_rest(void **state)
 {
     struct balancer b;
     balancer_over(&b, &algorithm_round_robin, NULL, 4, 0);
-    set_health(b.set, 1, TARGET_DOWN);
+    bar(b.set, 1, BAR_UNHEALTHY);
     assert_string_equal(picks(&b, 9), "acdacdacd");
-    set_health(b.set, 1, TARGET_UP);
+    unbar(b.set, 1);
     assert_string_equal(picks(&b, 4), "abcd");
     balancer_done(&b);
 }
@@ -45,9 +45,9 @@ static void a_weighted_target_comes_back_without_a_burst(void **state)
 {
     struct balancer b;
     balancer_over(&b, &algorithm_round_robin, (uint16_t[]){ 2, 1 }, 2, 0);
-    set_health(b.set, 0, TARGET_DOWN);
+    bar(b.set, 0, BAR_UNHEALTHY);
     assert_string_equal(picks(&b, 20), "bbbbbbbbbbbbbbbbbbbb");
-    set_health(b.set, 0, TARGET_UP);
+    unbar(b.set, 0);
     assert_string_equal(picks(&b, 6), "abaaba");
     balancer_done(&b);
 }
@@ -56,7 +56,7 @@ static void weight_zero_and_draining_are_passed_by(void **state)
 {
     struct balancer b;
     balancer_over(&b, &algorithm_round_robin, (uint16_t[]){ 1, 0, 1, 1 }, 4, 0);
-    set_health(b.set, 3, TARGET_DRAIN);
+    bar(b.set, 3, BAR_DRAINING);
     assert_string_equal(picks(&b, 4), "acac");
     balancer_done(&b);
 }
@@ -66,10 +66,10 @@ static void nothing_allowed_is_no_target(void **state)
     struct balancer b;
     struct target *target;
     balancer_over(&b, &algorithm_round_robin, (uint16_t[]){ 0, 0 }, 2, 0);
-    assert_int_equal(balancer_pick(&b, 0, NULL, true, &target), -ERR_NO_TARGET);
+    assert_int_equal(pick_for(&b, NULL, true, &target), -ERR_NO_TARGET);
     balancer_done(&b);
     balancer_over(&b, &algorithm_round_robin, NULL, 0, 3);
-    assert_int_equal(balancer_pick(&b, 0, NULL, true, &target), -ERR_NO_TARGET);
+    assert_int_equal(pick_for(&b, NULL, true, &target), -ERR_NO_TARGET);
     balancer_done(&b);
 }
 
@@ -135,13 +135,13 @@ static void many_unequal_targets_that_are_down_cost_the_rest_nothing(void **stat
     struct balancer b;
     balancer_over(&b, &algorithm_round_robin, weights, 100, 0);
     for (unsigned i = 0; i < 97; i++)
-        set_health(b.set, i, TARGET_DOWN);
+        bar(b.set, i, BAR_UNHEALTHY);
     uint32_t *times = tally(&b, 600);
     assert_int_equal(times[97], 100);
     assert_int_equal(times[98], 200);
     assert_int_equal(times[99], 300);
     mem_free(times);
-    set_health(b.set, 0, TARGET_UP);
+    unbar(b.set, 0);
     times = tally(&b, 5060); /* ten periods of 500 + 1 + 2 + 3 */
     assert_in_range(times[0], 4990, 5010);
     mem_free(times);

@@ -24,7 +24,7 @@ static void the_same_upstream_and_address_are_one_target(void **state)
     assert_string_equal(same->name, "10.1.2.3:80");
     assert_ptr_not_equal(one, other_upstream);
     assert_ptr_not_equal(one, other_port);
-    assert_string_equal(other_upstream->upstream_name, "orders");
+    assert_string_equal(other_upstream->cluster->name, "orders");
     target_drop(one);
     target_drop(same);
     target_drop(other_upstream);
@@ -35,13 +35,13 @@ static void state_lasts_while_anyone_holds_the_target(void **state)
 {
     struct address address = address_of("10.1.2.3:80");
     struct target *one = target_get("users", &address, "x");
-    atomic_store(&one->health, TARGET_DOWN);
+    assert_true(target_bar(one, BAR_UNHEALTHY, 5));
     struct target *again = target_get("users", &address, "x");
     target_drop(one);
-    assert_int_equal(atomic_load(&again->health), TARGET_DOWN);
+    assert_int_equal(target_barred(again), BAR_UNHEALTHY);
     target_drop(again);
     again = target_get("users", &address, "x");
-    assert_int_equal(atomic_load(&again->health), TARGET_UP);
+    assert_int_equal(target_barred(again), 0);
     target_drop(again);
 }
 
@@ -60,7 +60,7 @@ static void each_group_of_hot_counters_has_a_cache_line(void **state)
     struct target *target = target_numbered(0);
     assert_int_equal((uintptr_t)target % 64, 0);
     assert_int_equal((uintptr_t)&target->in_flight % 64, 0);
-    assert_int_equal((uintptr_t)&target->health % 64, 0);
+    assert_int_equal((uintptr_t)&target->barred % 64, 0);
     assert_true((char *)&target->failures - (char *)&target->in_flight < 64);
     target_drop(target);
 }
@@ -125,12 +125,12 @@ static void want_of_memory_is_told(void **state)
     struct sys scarce = sys_posix;
     scarce.alloc = scarce_alloc;
     sys = &scarce;
-    for (int n = 0; n < 2; n++) {
+    for (int n = 0; n < 3; n++) { /* the table, the target, its cluster */
         allocations_left = n;
         assert_null(target_get("users", &address, "x"));
     }
     assert_null(target_set_new(NULL, 0));
-    allocations_left = 2;
+    allocations_left = 3;
     struct target *target = target_get("users", &address, "x");
     sys = &sys_posix;
     assert_non_null(target);

@@ -271,7 +271,8 @@ static inline int call_open(struct call *call, struct upstream *upstream, unsign
     call->arena = arena_new(&b->memory, ARENA_LIMIT_DEFAULT);
     if (!call->arena)
         return -ERR_MEMORY;
-    int r = upstream_open(upstream, worker, 0, NULL, fresh, call_for, call->arena, &call_events, call, &call->try);
+    const struct upstream_wish wish = { .fresh = fresh, .down = call_for };
+    int r = upstream_open(upstream, worker, &wish, call->arena, &call_events, call, &call->try);
     if (r < 0)
         return r;
     struct message head = {

@@ -263,13 +263,13 @@ static void a_connection_in_use_does_not_age(void **state)
     end(1);
 }
 
-static void a_draining_target_keeps_no_idle_connection(void **state)
+static void an_unhealthy_target_keeps_no_idle_connection(void **state)
 {
     begin(1);
     struct call call;
     call_start(&call, upstream, 0, &bench);
     call_await(&call);
-    atomic_store(&upstream_targets(upstream)->slots[0].target->health, TARGET_DRAIN);
+    (void)target_bar(upstream_targets(upstream)->slots[0].target, BAR_UNHEALTHY, 1);
     call_close(&call, ERR_NONE);
     turn_until(&bench.loop, a.ended == 1);
     assert_int_equal(call_open(&call, upstream, 0, &bench, false), -ERR_NO_TARGET);
@@ -410,7 +410,7 @@ int main(void)
         POOL_TEST(a_connection_ends_after_so_many_requests),
         POOL_TEST(idle_connections_are_closed_when_their_time_is_over),
         POOL_TEST(a_connection_in_use_does_not_age),
-        POOL_TEST(a_draining_target_keeps_no_idle_connection),
+        POOL_TEST(an_unhealthy_target_keeps_no_idle_connection),
         POOL_TEST(a_detach_closes_idle_connections_at_once_and_busy_ones_when_they_finish),
         POOL_TEST(attaches_are_counted),
         POOL_TEST(a_target_that_left_the_set_loses_its_idle_connections_and_then_its_busy_ones),

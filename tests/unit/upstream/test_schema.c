@@ -57,7 +57,7 @@ static const struct target_conf *target_at(size_t index)
 static void targets_alone_are_enough(void **state)
 {
     loads("targets: [ '10.0.0.1:9001' ]");
-    assert_int_equal(loaded.algorithm, ALGORITHM_round_robin);
+    assert_int_equal(loaded.balance.algorithm, ALGORITHM_round_robin);
     assert_int_equal(loaded.timeouts.connect_timeout_ms, 5000);
     assert_int_equal(loaded.timeouts.response_timeout_ms, 60000);
     assert_int_equal(loaded.timeouts.body_idle_timeout_ms, 60000);
@@ -83,7 +83,7 @@ static void every_field_is_read(void **state)
           "max_connections_per_target: 7\n"
           "max_requests_per_target: 8\n"
           "retry: { attempts: 1, budget: 9.5%, backoff: 10ms, backoff_max: 11ms }\n");
-    assert_int_equal(loaded.algorithm, ALGORITHM_least_connections);
+    assert_int_equal(loaded.balance.algorithm, ALGORITHM_least_connections);
     assert_int_equal(target_at(0)->weight, 7);
     assert_int_equal(loaded.timeouts.connect_timeout_ms, 1000);
     assert_int_equal(loaded.timeouts.response_timeout_ms, 0);

@@ -124,7 +124,9 @@ static void a_tried_target_is_taken_again_only_when_there_is_no_other(void **sta
         struct upstream_try try;
         struct arena *arena = arena_new(&bench.memory, ARENA_LIMIT_DEFAULT);
         struct call call = { .loop = &bench.loop };
-        assert_int_equal(upstream_open(upstream, 0, 0, &tried, false, NULL, arena, &call_events, &call, &try), 0);
+        assert_int_equal(
+            upstream_open(upstream, 0, &(struct upstream_wish){ .tried = &tried }, arena, &call_events, &call, &try),
+            0);
         if (tried.count == 1)
             assert_ptr_equal(try.target, target_of(1));
         if (i == 1)
@@ -156,7 +158,8 @@ static void closing_a_try_before_anything_was_sent_is_harmless(void **state)
         struct arena *arena = arena_new(&bench.memory, ARENA_LIMIT_DEFAULT);
         struct upstream_try try;
         struct call call = { .loop = &bench.loop };
-        assert_int_equal(upstream_open(upstream, 0, 0, NULL, true, NULL, arena, &call_events, &call, &try), 0);
+        assert_int_equal(
+            upstream_open(upstream, 0, &(struct upstream_wish){ .fresh = true }, arena, &call_events, &call, &try), 0);
         for (int i = 0; i < turns; i++)
             loop_turn(&bench.loop, 0);
         upstream_close(&try, ERR_CANCELLED);

@@ -1,0 +1,31 @@
+/*
+ * A cluster is what all workers know together of one upstream's targets: the part of its state that belongs to no
+ * single target.
+ *
+ * It is found by the upstream's name and lives while any of its targets or balancers does, so a reload keeps it. All
+ * of it is relaxed atomics; nothing in it is locked on the way of a request.
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+struct cluster {
+    atomic_uint refs;
+    /* Moves whenever a target of it becomes available or ceases to be: balancers then look at all of them anew. */
+    atomic_uint epoch;
+    /* Tries on all its targets now; kept for algorithms that ask for it (`counts_total`). */
+    _Alignas(64) atomic_uint in_flight;
+    char *name;
+};
+
+/* The cluster of that upstream, made when there is none; a reference is given. Any thread but never on the way of a
+ * request (a lock inside). NULL without memory. */
+struct cluster *cluster_get(const char *upstream_name);
+struct cluster *cluster_hold(struct cluster *cluster);
+void cluster_drop(struct cluster *cluster);
+
+static inline void cluster_changed(struct cluster *cluster)
+{
+    atomic_fetch_add_explicit(&cluster->epoch, 1, memory_order_release);
+}

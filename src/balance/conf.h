@@ -1,0 +1,15 @@
+/*
+ * The settings of choosing a target: part of an upstream's in the configuration file. Every feature's table of fields
+ * stands with the feature; upstream/schema.c puts them together.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct balance_conf {
+    int algorithm;         /* index in algorithms[] */
+    int64_t slow_start_ms; /* 0: off */
+    double panic_percent;  /* 0: off */
+    double overprovision;  /* 1.4: a group serves all that is meant for it while 1/1.4 of it is available */
+};

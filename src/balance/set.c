@@ -1,0 +1,151 @@
+/*
+ * Building sets: slots sorted into groups, an index of sessions' marks.
+ */
+#include "balance/set.h"
+
+#include "base/assert.h"
+#include "base/sys.h"
+
+enum { CACHE_LINE = 64 };
+
+/* A slot and where it stood, so that sorting keeps the order of the configuration. */
+struct placed_slot {
+    struct target_slot slot;
+    uint32_t at;
+};
+
+static int compare_places(const void *a, const void *b)
+{
+    const struct placed_slot *left = a, *right = b;
+    if (left->slot.priority != right->slot.priority)
+        return left->slot.priority < right->slot.priority ? -1 : 1;
+    if (left->slot.elsewhere != right->slot.elsewhere)
+        return left->slot.elsewhere ? 1 : -1;
+    return (left->at > right->at) - (left->at < right->at);
+}
+
+static bool sort_slots(struct target_set *set, const struct target_slot *slots)
+{
+    struct placed_slot *placed = mem_alloc((set->count + 1u) * sizeof *placed);
+    if (!placed)
+        return false;
+    for (uint32_t i = 0; i < set->count; i++) {
+        ENSURE(slots[i].target);
+        placed[i] = (struct placed_slot){ slots[i], i };
+    }
+    qsort(placed, set->count, sizeof *placed, compare_places);
+    for (uint32_t i = 0; i < set->count; i++)
+        set->slots[i] = placed[i].slot;
+    mem_free(placed);
+    return true;
+}
+
+static bool same_group(const struct target_slot *a, const struct target_slot *b)
+{
+    return a->priority == b->priority && a->elsewhere == b->elsewhere;
+}
+
+/* An empty set has one empty group, so that nobody has to ask. */
+static bool make_groups(struct target_set *set)
+{
+    uint32_t groups = 1;
+    for (uint32_t i = 1; i < set->count; i++)
+        groups += !same_group(&set->slots[i - 1], &set->slots[i]);
+    set->groups = mem_zalloc(groups * sizeof *set->groups);
+    set->shared_block = mem_zalloc(CACHE_LINE - 1 + groups * sizeof(struct group_shared));
+    if (!set->groups || !set->shared_block)
+        return false;
+    struct group_shared *shared =
+        (void *)(((uintptr_t)set->shared_block + CACHE_LINE - 1) & ~(uintptr_t)(CACHE_LINE - 1));
+    set->group_count = groups;
+    struct target_group *group = set->groups;
+    *group = (struct target_group){ .slots = set->slots, .shared = shared };
+    for (uint32_t i = 0; i < set->count; i++) {
+        if (i > 0 && !same_group(&set->slots[i - 1], &set->slots[i]))
+            *++group = (struct target_group){ .slots = &set->slots[i], .shared = ++shared, .first = i };
+        group->priority = set->slots[i].priority;
+        group->elsewhere = set->slots[i].elsewhere;
+        group->weight += set->slots[i].weight;
+        group->count++;
+    }
+    return true;
+}
+
+static int compare_sticky(const void *a, const void *b, void *slots)
+{
+    uint64_t left = ((const struct target_slot *)slots)[*(const uint32_t *)a].sticky;
+    uint64_t right = ((const struct target_slot *)slots)[*(const uint32_t *)b].sticky;
+    return (left > right) - (left < right);
+}
+
+static bool index_sticky(struct target_set *set)
+{
+    for (uint32_t i = 0; i < set->count; i++)
+        set->sticky_count += set->slots[i].sticky != 0;
+    if (set->sticky_count == 0)
+        return true;
+    set->by_sticky = mem_alloc(set->sticky_count * sizeof *set->by_sticky);
+    if (!set->by_sticky)
+        return false;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < set->count; i++)
+        if (set->slots[i].sticky != 0)
+            set->by_sticky[n++] = i;
+    qsort_r(set->by_sticky, n, sizeof *set->by_sticky, compare_sticky, set->slots);
+    return true;
+}
+
+static void set_free(struct target_set *set)
+{
+    mem_free(set->groups);
+    mem_free(set->by_sticky);
+    mem_free(set->shared_block);
+    mem_free(set);
+}
+
+struct target_set *target_set_new(const struct target_slot *slots, uint32_t count)
+{
+    ENSURE(slots || count == 0);
+    struct target_set *set = mem_zalloc(sizeof *set + count * sizeof *slots);
+    if (!set)
+        return NULL;
+    atomic_init(&set->refs, 1);
+    set->count = count;
+    if (!sort_slots(set, slots) || !make_groups(set) || !index_sticky(set)) {
+        set_free(set);
+        return NULL;
+    }
+    return set;
+}
+
+struct target_set *target_set_hold(struct target_set *set)
+{
+    unsigned before = atomic_fetch_add_explicit(&set->refs, 1, memory_order_relaxed);
+    ENSURE(before > 0);
+    return set;
+}
+
+void target_set_drop(struct target_set *set)
+{
+    if (!set || atomic_fetch_sub_explicit(&set->refs, 1, memory_order_acq_rel) > 1)
+        return;
+    for (uint32_t i = 0; i < set->count; i++)
+        target_drop(set->slots[i].target);
+    set_free(set);
+}
+
+const struct target_slot *target_set_find_sticky(const struct target_set *set, uint64_t sticky)
+{
+    uint32_t low = 0, high = set->sticky_count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        const struct target_slot *slot = &set->slots[set->by_sticky[middle]];
+        if (slot->sticky == sticky)
+            return slot;
+        if (slot->sticky < sticky)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return NULL;
+}
