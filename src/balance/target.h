@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "balance/cluster.h"
+#include "balance/health.h"
 #include "base/err.h"
 #include "net/address.h"
 
@@ -37,6 +38,7 @@ struct target {
     _Alignas(64) atomic_uint barred; /* enum target_bar; 0: available */
     atomic_uint tls_reason;          /* why its last TLS handshake failed, enum tls_reason; 0: it did not */
     atomic_ullong available_ns;      /* since when it has been available, by the loop's clock; 0: always */
+    struct target_health health;     /* what its active checks found; the control thread's */
 };
 
 /* Process-wide registry, control thread (a lock inside; not for workers): the same pointer for the same upstream and
