@@ -28,6 +28,13 @@ enum {
     WHOLE_BYTES_MAX = 48 * 1024,
 };
 
+/* What clients ask for. */
+enum subject {
+    SUBJECT_HTTP,
+    SUBJECT_GRPC,      /* calls of all four kinds; HTTP/2 on both sides */
+    SUBJECT_WEBSOCKET, /* over both versions, on either side */
+};
+
 enum tell { TELL_NOTHING, TELL_COMPLETE, TELL_CUT };
 
 /* What is known of one request, by id. */
@@ -39,6 +46,8 @@ struct ask {
     unsigned processed;   /* heads that an origin has read */
     uint64_t answer_len;  /* of the last answer an origin began */
     enum tell answer;     /* how the origin ended it */
+    int call_status;      /* of gRPC, as the origin has given it */
+    bool has_deadline;
 };
 
 /* What one policy of the plan does in this seed. */
@@ -49,7 +58,8 @@ struct test_policy {
 };
 
 struct world {
-    uint64_t seed;
+    uint64_t seed, fail_at;
+    enum subject subject;
     struct worker worker;
     struct test_policy policies[POLICIES_USED_MAX];
     unsigned policy_count;
@@ -62,7 +72,9 @@ struct world {
     uint64_t fallible_calls; /* while the clients were there */
     const char *failure;     /* the first oracle that spoke */
     uint32_t failed_id;
-    bool without_policies, calm;
+    bool without_policies, calm, limits_exchanges;
+    bool drains, drain_due, idles; /* WebSockets: the gateway ends in the middle of them; it has little patience */
+    unsigned tunnels_opened, tunnels_told;
 };
 extern struct world world;
 
@@ -87,6 +99,14 @@ struct address origin_address(unsigned index);
 /* Sends `len` bytes of a pattern from offset `from`. */
 void send_pattern(struct sim_peer *peer, uint32_t id, uint64_t from, uint64_t len, uint8_t key);
 
+/* spine_websocket_client.c, spine_websocket_origin.c */
+void websockets_start(unsigned count, const struct address *gateway, bool h2);
+void websockets_check(void); /* when all is over, before the stops */
+void websockets_stop(void);
+void websocket_origins_start(unsigned count, bool h2);
+void websocket_origins_check(void);
+void websocket_origins_stop(void);
+
 /* spine_world.c: one whole run. False when an oracle spoke, with world.failure. `limit` of fallible calls:
  * sim_fail_at(n), 0 none. */
 struct scenario {
@@ -94,6 +114,7 @@ struct scenario {
     unsigned clients, origins;
     bool calm, without_policies;
     bool h2_down, h2_up; /* which version the clients and the origins speak */
+    enum subject subject;
     uint64_t fail_at;
 };
 bool world_run(const struct scenario *scenario);

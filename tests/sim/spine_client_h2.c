@@ -31,6 +31,35 @@ static void client_close(struct client *c)
 
 /* ---- requests ---- */
 
+/* Of the four kinds: small bodies, or streams that come in pieces while the answer goes. */
+static void send_call(struct client *c)
+{
+    char id_text[16], path[32], timeout[16];
+    uint32_t id = world.next_id++;
+    struct ask *ask = &world.asks[id];
+    bool streams = sim_chance(500);
+    *ask = (struct ask){ .has_body = true, .call_status = -1, .has_deadline = sim_chance(300) };
+    ask->body_len = streams ? sim_pick(150000) : sim_pick(2000);
+    bool stops = !world.calm && ask->body_len > 1 && sim_chance(60);
+    snprintf(id_text, sizeof(id_text), "%u", id);
+    snprintf(path, sizeof(path), "/spine.Service/Method%u", id);
+    snprintf(timeout, sizeof(timeout), "%um", sim_pick(8000));
+    struct h2_field fields[] = {
+        { ":method", "POST" }, { ":scheme", "http" },      { ":authority", "gateway.test" },
+        { ":path", path },     { "x-id", id_text },        { "content-type", "application/grpc+proto" },
+        { "te", "trailers" },  { "grpc-timeout", timeout }
+    };
+    ask->body_sent_whole = !stops;
+    c->sent++;
+    struct h2_stream *s = h2_request(&c->h2, id, fields, ARRAY_LEN(fields) - !ask->has_deadline, true, ask->body_len,
+                                     stops ? sim_pick((uint32_t)ask->body_len) - 1 : UINT64_MAX,
+                                     sim_chance(500) ? H2_STOP_SILENTLY : H2_STOP_WITH_RESET);
+    if (s)
+        s->dribbles = streams;
+    else
+        c->over++;
+}
+
 static void send_request(struct client *c)
 {
     char id_text[16], path[32], length[24];
@@ -57,7 +86,7 @@ static void send_request(struct client *c)
 static void send_more(struct client *c)
 {
     while (!c->gone && c->peer->open && c->sent < c->count && (c->at_once || c->sent == c->over))
-        send_request(c);
+        (world.subject == SUBJECT_GRPC ? send_call : send_request)(c);
 }
 
 /* ---- answers ---- */
@@ -70,9 +99,22 @@ static void on_head(struct h2_stream *s)
         s->key = world_xor(DIR_RESPONSE);
 }
 
+/* A call that looks complete has a status: the service's own where the answer is the service's. */
+static void check_call(const struct h2_stream *s, const struct ask *ask)
+{
+    if (s->from_origin && s->call_status != ask->call_status)
+        world_fail("a call with another status than the service's", s->id);
+    if (!s->from_origin && s->status == 200 && s->call_status <= 0)
+        world_fail("an answer of the gateway's without a status", s->id);
+    if (!s->from_origin && s->status != 200 && world.without_policies)
+        world_fail("a call that was answered with a status of HTTP", s->id);
+}
+
 static void on_message(struct h2_stream *s)
 {
     struct ask *ask = &world.asks[s->id];
+    if (world.subject == SUBJECT_GRPC)
+        check_call(s, ask);
     if (s->from_origin && ask->answer != TELL_COMPLETE)
         world_fail("an answer that looks whole and is not", s->id);
     if (s->from_origin && !ask->is_head && s->got != ask->answer_len)
@@ -82,7 +124,11 @@ static void on_message(struct h2_stream *s)
 static void on_closed(struct h2_stream *s, uint32_t code)
 {
     struct client *c = s->owner->user;
+    const struct ask *ask = &world.asks[s->id];
     c->over++;
+    if (world.subject == SUBJECT_GRPC && world.calm && !world.fail_at && !s->message_over && !ask->has_deadline &&
+        !world.limits_exchanges)
+        world_fail("a call that was cut although nothing went wrong", s->id);
 }
 
 static const struct h2_events h2_events = { on_head, on_message, on_closed };
@@ -153,6 +199,9 @@ static void leave(void *arg)
 /* One that has asked and does nothing more but wait for what never comes, as its own body never ends. */
 static void lose_patience(void *arg)
 {
+    const struct client *c = arg;
+    if (world.subject == SUBJECT_GRPC && world.calm && !c->gone)
+        world_fail("a call that does not end", 0);
     client_close(arg);
 }
 

@@ -16,6 +16,7 @@ static struct h2_stream *stream_new(struct h2_peer *h2, int32_t number)
     s->owner = h2;
     s->number = number;
     s->stop_at = UINT64_MAX;
+    s->status_to_send = s->call_status = -1;
     s->next = h2->streams;
     h2->streams = s;
     return s;
@@ -53,9 +54,13 @@ static int on_field(nghttp2_session *session, const nghttp2_frame *frame, const 
 {
     struct h2_stream *s = stream_of(session, frame->hd.stream_id);
     char text[32];
-    if (!s || s->head_over)
+    if (!s)
         return 0;
     snprintf(text, sizeof(text), "%.*s", (int)value_len, (const char *)value);
+    if (is(name, name_len, "grpc-status"))
+        s->call_status = (int)strtoul(text, NULL, 10);
+    if (s->head_over)
+        return 0;
     if (is(name, name_len, "x-id") && !s->id)
         s->id = (uint32_t)strtoul(text, NULL, 10);
     else if (is(name, name_len, ":status"))
@@ -101,7 +106,9 @@ static int on_chunk(nghttp2_session *session, uint8_t flags, int32_t number, con
         nghttp2_session_consume(session, number, len);
         return 0;
     }
-    for (size_t i = 0; s->id && (s->from_origin || !s->status) && i < len; i++)
+    if (s->tunnel)
+        s->owner->events->on_tunnel(s, (const char *)data, len);
+    for (size_t i = 0; !s->tunnel && s->id && (s->from_origin || !s->status) && i < len; i++)
         if (data[i] != (pattern_at(s->id, s->got + i) ^ s->key)) {
             broken(s->owner, "a body with other bytes than were sent");
             break;
@@ -130,11 +137,50 @@ static int on_close(nghttp2_session *session, int32_t number, uint32_t code, voi
 
 /* ---- what goes ---- */
 
+static void go_on(void *arg)
+{
+    struct h2_stream *s = arg;
+    if (!s->owner->session || !s->owner->peer->open || s->closed)
+        return;
+    (void)nghttp2_session_resume_data(s->owner->session, s->number);
+    h2_pump(s->owner);
+}
+
+static ssize_t read_tunnel(struct h2_stream *s, uint8_t *buf, size_t len, uint32_t *flags)
+{
+    size_t n = MIN(len, s->queue_len - s->queue_at);
+    if (n > 0)
+        memcpy(buf, s->queue + s->queue_at, n);
+    s->queue_at += n;
+    if (s->tunnel_ended && s->queue_at == s->queue_len)
+        *flags |= NGHTTP2_DATA_FLAG_EOF;
+    else if (n == 0)
+        return NGHTTP2_ERR_DEFERRED;
+    return (ssize_t)n;
+}
+
+static void add_trailer(nghttp2_session *session, const struct h2_stream *s)
+{
+    char number[16];
+    snprintf(number, sizeof(number), "%d", s->status_to_send);
+    struct h2_field field = { "x-trailer", "t" };
+    if (s->status_to_send >= 0)
+        field = (struct h2_field){ "grpc-status", number };
+    nghttp2_nv trailer = { (uint8_t *)field.name, (uint8_t *)field.value, strlen(field.name), strlen(field.value), 0 };
+    nghttp2_submit_trailer(session, s->number, &trailer, 1);
+}
+
 static ssize_t read_body(nghttp2_session *session, int32_t number, uint8_t *buf, size_t len, uint32_t *flags,
                          nghttp2_data_source *source, void *user)
 {
     struct h2_stream *s = source->ptr;
     uint64_t end = MIN(s->send_len, s->stop_at);
+    if (s->tunnel)
+        return read_tunnel(s, buf, len, flags);
+    if (s->dribbles && sim_chance(300)) {
+        sim_after(sim_pick(20000), go_on, s);
+        return NGHTTP2_ERR_DEFERRED;
+    }
     size_t n = (size_t)MIN((uint64_t)len, end - s->sent);
     for (size_t i = 0; i < n; i++)
         buf[i] = pattern_at(s->id, s->sent + i);
@@ -142,9 +188,8 @@ static ssize_t read_body(nghttp2_session *session, int32_t number, uint8_t *buf,
     if (s->sent == s->send_len && s->stop_at >= s->send_len) {
         *flags |= NGHTTP2_DATA_FLAG_EOF;
         if (s->trailers) {
-            nghttp2_nv trailer = { (uint8_t *)"x-trailer", (uint8_t *)"t", 9, 1, 0 };
             *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
-            nghttp2_submit_trailer(session, number, &trailer, 1);
+            add_trailer(session, s);
         }
     } else if (n == 0) {
         return s->stop == H2_STOP_WITH_RESET ? NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE : NGHTTP2_ERR_DEFERRED;
@@ -194,6 +239,31 @@ void h2_reset(struct h2_stream *s, uint32_t code)
     (void)nghttp2_submit_rst_stream(s->owner->session, NGHTTP2_FLAG_NONE, s->number, code);
 }
 
+void h2_tunnel_send(struct h2_stream *s, const void *data, size_t len)
+{
+    if (s->queue_at > 0) {
+        memmove(s->queue, s->queue + s->queue_at, s->queue_len - s->queue_at);
+        s->queue_len -= s->queue_at;
+        s->queue_at = 0;
+    }
+    if (s->queue_len + len > s->queue_size) {
+        s->queue_size = 2 * (s->queue_len + len);
+        s->queue = realloc(s->queue, s->queue_size);
+        ENSURE(s->queue != NULL);
+    }
+    memcpy(s->queue + s->queue_len, data, len);
+    s->queue_len += len;
+    if (!s->closed)
+        (void)nghttp2_session_resume_data(s->owner->session, s->number);
+}
+
+void h2_tunnel_end(struct h2_stream *s)
+{
+    s->tunnel_ended = true;
+    if (!s->closed)
+        (void)nghttp2_session_resume_data(s->owner->session, s->number);
+}
+
 /* ---- the session ---- */
 
 void h2_peer_start(struct h2_peer *h2, struct sim_peer *peer, bool is_server, const struct h2_events *events)
@@ -202,7 +272,8 @@ void h2_peer_start(struct h2_peer *h2, struct sim_peer *peer, bool is_server, co
     nghttp2_option *option;
     uint32_t streams = world.calm ? 100 : sim_pick(100), window = 1000 + sim_pick(200000);
     nghttp2_settings_entry settings[] = { { NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, window },
-                                          { NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, streams } };
+                                          { NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, streams },
+                                          { NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1 } };
 
     ENSURE(nghttp2_session_callbacks_new(&callbacks) == 0 && nghttp2_option_new(&option) == 0);
     nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin);
@@ -217,7 +288,7 @@ void h2_peer_start(struct h2_peer *h2, struct sim_peer *peer, bool is_server, co
     ENSURE(rc == 0);
     nghttp2_option_del(option);
     nghttp2_session_callbacks_del(callbacks);
-    (void)nghttp2_submit_settings(h2->session, NGHTTP2_FLAG_NONE, settings, is_server ? 2 : 1);
+    (void)nghttp2_submit_settings(h2->session, NGHTTP2_FLAG_NONE, settings, is_server ? ARRAY_LEN(settings) : 1);
 }
 
 void h2_peer_free(struct h2_peer *h2)
@@ -227,6 +298,7 @@ void h2_peer_free(struct h2_peer *h2)
     h2->session = NULL;
     for (struct h2_stream *s = h2->streams, *next; s; s = next) {
         next = s->next;
+        free(s->queue);
         free(s);
     }
     h2->streams = NULL;

@@ -32,13 +32,21 @@ struct h2_stream {
     uint64_t sent, send_len, stop_at; /* stop_at: UINT64_MAX when it is sent whole */
     enum h2_stop stop;
     bool trailers;
-    bool answered;
+    bool answered, dribbles; /* dribbles: sends with pauses */
+    int status_to_send;      /* of gRPC, in the trailers; -1: none */
+    int call_status;         /* of gRPC, that came; -1: none */
+    /* a tunnel: what waits to be sent, in place of the pattern */
+    bool tunnel, tunnel_ended;
+    char *queue;
+    size_t queue_len, queue_at, queue_size;
+    void *user;
 };
 
 struct h2_events {
     void (*on_head)(struct h2_stream *stream);    /* final; may set key and id's meaning */
     void (*on_message)(struct h2_stream *stream); /* END_STREAM */
     void (*on_closed)(struct h2_stream *stream, uint32_t code);
+    void (*on_tunnel)(struct h2_stream *stream, const char *data, size_t len);
 };
 
 struct h2_peer {
@@ -67,3 +75,6 @@ struct h2_stream *h2_request(struct h2_peer *h2, uint32_t id, const struct h2_fi
 void h2_answer(struct h2_stream *stream, const struct h2_field *fields, size_t count, bool with_body);
 void h2_interim(struct h2_stream *stream, const struct h2_field *fields, size_t count);
 void h2_reset(struct h2_stream *stream, uint32_t code);
+/* Of a stream that was begun or answered with `tunnel` set: bytes, and the end behind them. To be pumped. */
+void h2_tunnel_send(struct h2_stream *stream, const void *data, size_t len);
+void h2_tunnel_end(struct h2_stream *stream);

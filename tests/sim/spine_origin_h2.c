@@ -32,6 +32,29 @@ static struct origin *origin_of_stream(struct h2_stream *s)
 
 /* ---- answers ---- */
 
+/* Messages and then the status; or, now and then, the status alone. */
+static void answer_call(struct h2_stream *s, struct ask *ask, uint64_t len, uint64_t stop_at)
+{
+    char id[16], number[16];
+    bool alone = stop_at == UINT64_MAX && sim_chance(200);
+    ask->call_status = sim_chance(700) ? 0 : (int)sim_pick(16);
+    snprintf(id, sizeof(id), "%u", s->id);
+    snprintf(number, sizeof(number), "%d", ask->call_status);
+    struct h2_field fields[] = { { ":status", "200" },
+                                 { "x-from", "origin" },
+                                 { "x-id", id },
+                                 { "content-type", "application/grpc+proto" },
+                                 { "grpc-status", number } };
+    s->send_len = ask->answer_len = alone ? 0 : len;
+    s->stop_at = stop_at;
+    s->stop = H2_STOP_WITH_RESET;
+    s->dribbles = sim_chance(400);
+    s->trailers = true;
+    s->status_to_send = ask->call_status;
+    ask->answer = stop_at == UINT64_MAX ? TELL_COMPLETE : TELL_CUT;
+    h2_answer(s, fields, ARRAY_LEN(fields) - !alone, !alone);
+}
+
 static void answer(struct h2_stream *s, struct ask *ask, uint64_t len, uint64_t stop_at)
 {
     char id[16], length[24];
@@ -40,6 +63,10 @@ static void answer(struct h2_stream *s, struct ask *ask, uint64_t len, uint64_t 
     struct h2_field fields[] = {
         { ":status", "200" }, { "x-from", "origin" }, { "x-id", id }, { "content-length", length }
     };
+    if (world.subject == SUBJECT_GRPC) {
+        answer_call(s, ask, len, stop_at);
+        return;
+    }
     bool says_length = ask->is_head || sim_chance(500);
     s->send_len = len;
     s->stop_at = stop_at;
@@ -137,7 +164,7 @@ static void on_head(struct h2_stream *s)
     }
     if (ask->processed++ > 0 && !ask->idempotent)
         world_fail("a request that may not be repeated was sent twice", s->id);
-    if (ask->has_body && !world.calm && sim_chance(80))
+    if (world.subject == SUBJECT_GRPC ? sim_chance(300) : ask->has_body && !world.calm && sim_chance(80))
         sim_after(sim_pick(2000), act, s);
 }
 

@@ -34,7 +34,7 @@ static struct {
     struct upstream *upstream;
     struct server *server;
     struct link stopping;
-    bool plan_freed, worker_up, attached;
+    bool plan_freed, worker_up, attached, stopped;
 } gateway;
 
 void world_fail(const char *why, uint32_t id)
@@ -99,8 +99,10 @@ static void fill_plan(void)
         .workers = 1,
         .forwarding = &gateway.forwarding,
         .exchange_timeout_ms = sim_chance(300) ? sim_pick(20000) : 0,
+        .tunnel_idle_ms = world.idles ? 1000 + sim_pick(4000) : 0,
         .free = free_plan,
     };
+    world.limits_exchanges = gateway.plan.exchange_timeout_ms > 0;
 }
 
 static int serve(const struct address *at)
@@ -145,6 +147,10 @@ static bool is_over(void *arg)
     world.held_most = MAX(world.held_most, held);
     if (held > (size_t)(CLIENTS_MAX * 2) * ALIVE_BYTES_MAX)
         world_fail("more memory is held than all that is in progress may", 0);
+    if (world.drain_due && !gateway.stopped) {
+        gateway.stopped = true;
+        server_stop(gateway.server, STOP_LISTENING, &gateway.stopping);
+    }
     if (world.cancel_permille && !list_empty(&w->exchanges) && sim_chance(world.cancel_permille))
         exchange_cancel(container_of(w->exchanges.next, struct exchange, link), ERR_CANCELLED);
     return world.failure || (world.clients_open == 0 && w->exchange_count == 0);
@@ -158,9 +164,9 @@ static bool is_gone(void *arg)
 static void take_down(void)
 {
     struct worker *w = &world.worker;
-    list_init(&gateway.stopping);
     if (gateway.server) {
-        server_stop(gateway.server, STOP_LISTENING, &gateway.stopping);
+        if (!gateway.stopped)
+            server_stop(gateway.server, STOP_LISTENING, &gateway.stopping);
         LIST_FOR_EACH (link, &w->exchanges) {
             exchange_cancel(container_of(link, struct exchange, link), ERR_DRAINING);
         }
@@ -210,26 +216,74 @@ static int bring_up(const struct scenario *scenario, const struct address *at)
     return serve(at);
 }
 
+static void be_due(void *arg)
+{
+    world.drain_due = true;
+}
+
+static void draw_subject(const struct scenario *scenario)
+{
+    world.subject = scenario->subject;
+    if (world.subject != SUBJECT_WEBSOCKET)
+        return;
+    world.drains = sim_chance(400);
+    world.idles = !world.drains && sim_chance(250);
+    if (world.drains)
+        sim_after(sim_pick(scenario->fail_at ? 100000 : 2000000), be_due, NULL);
+}
+
+static void start_origins(const struct scenario *scenario)
+{
+    if (scenario->subject == SUBJECT_WEBSOCKET)
+        websocket_origins_start(scenario->origins, scenario->h2_up);
+    else
+        (scenario->h2_up ? origins_h2_start : origins_start)(scenario->origins);
+}
+
+static void start_clients(const struct scenario *scenario, const struct address *at)
+{
+    if (scenario->subject == SUBJECT_WEBSOCKET)
+        websockets_start(scenario->clients, at, scenario->h2_down);
+    else
+        (scenario->h2_down ? clients_h2_start : clients_start)(scenario->clients, at);
+}
+
+static void stop_peers(void)
+{
+    if (world.subject == SUBJECT_WEBSOCKET) {
+        websockets_check();
+        websocket_origins_check();
+    }
+    origins_stop();
+    origins_h2_stop();
+    clients_h2_stop();
+    websockets_stop();
+    websocket_origins_stop();
+}
+
 bool world_run(const struct scenario *scenario)
 {
     struct sim_options weather = scenario->calm ? sim_calm() : sim_storm(scenario->seed);
     struct address at = sim_address("10.0.0.1:80");
     memset(&world, 0, sizeof(world));
     memset(&gateway, 0, sizeof(gateway));
+    list_init(&gateway.stopping);
     world.seed = scenario->seed;
+    world.fail_at = scenario->fail_at;
     world.calm = scenario->calm;
     world.without_policies = scenario->without_policies;
     world.next_id = 1;
     sim_net_init(scenario->seed, &weather);
     hash_seed();
+    draw_subject(scenario);
     world.cancel_permille = !scenario->calm && sim_chance(200) ? sim_pick(3) : 0;
     policies_draw();
-    (scenario->h2_up ? origins_h2_start : origins_start)(scenario->origins);
+    start_origins(scenario);
     if (bring_up(scenario, &at) < 0)
         world_fail("the gateway did not start", 0);
     if (gateway.server) {
         sim_fail_at(scenario->fail_at);
-        (scenario->h2_down ? clients_h2_start : clients_start)(scenario->clients, &at);
+        start_clients(scenario, &at);
         if (!sim_run(&world.worker.loop, is_over, NULL, LIMIT_MS) && !is_over(NULL))
             world_fail("it does not end", 0);
         world.fallible_calls = sim_fallible_calls();
@@ -243,9 +297,7 @@ bool world_run(const struct scenario *scenario)
         conf_free(gateway.conf);
     if (!world.failure && gateway.worker_up)
         worker_done(&world.worker);
-    origins_stop();
-    origins_h2_stop();
-    clients_h2_stop();
+    stop_peers();
     if (!world.failure && sim_memory_bytes())
         world_fail("memory is left", 0);
     if (sim_net_done(stderr) && !world.failure)

@@ -185,7 +185,7 @@ static void proxy_on_wake(struct exchange *x, void *state)
         exchange_fail(x, p->try.stream->err, SLICE_EMPTY);
         return;
     }
-    if (events & ATTEMPT_SENT)
+    if ((events & ATTEMPT_SENT) || ((events & ATTEMPT_RESET) && x->tunnel)) /* or never will be: it does not wait */
         exchange_request_sent(x);
     if ((events & (ATTEMPT_ROOM | ATTEMPT_WRITTEN)) && p->trying)
         request_send(p);

@@ -289,7 +289,7 @@ static void tell_interims(struct h2_conn *conn, struct h2_stream *s)
 
 static bool is_answered(const struct h2_stream *s)
 {
-    return !s->awaits_head && s->base.in.end == PIPE_ENDED && (!s->base.tunnel || s->base.end_sent);
+    return !s->awaits_head && s->base.in.end == PIPE_ENDED && (!s->base.tunnel || s->sent_told);
 }
 
 /* The answer stands; only the request cannot go on. */

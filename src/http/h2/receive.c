@@ -533,7 +533,8 @@ static bool feed(struct h2_conn *conn, struct slice bytes)
         (void)nghttp2_session_consume_connection(conn->session, conn->dropped_bytes);
     conn->dropped_bytes = 0;
     do_todo(conn);
-    h2_tell(conn);
+    if (conn->state != H2_CLOSED) /* as by a GOAWAY that found no memory */
+        h2_tell(conn);
     return conn->state == H2_OPEN;
 }
 

@@ -185,11 +185,23 @@ static void tell_request(struct h2_conn *conn, struct h2_stream *s)
         h2_conn_drain(conn, false);
 }
 
+/* Of a tunnel it is told: with its answer out it still waits for the client's half. */
+static void cut_behind_answer(struct h2_stream *s, enum err err)
+{
+    bool waits = s->base.tunnel && s->base.in.end == PIPE_OPEN;
+
+    pipe_cut(&s->base.in, err);
+    if (!waits)
+        return;
+    s->base.err = (uint8_t)err;
+    s->base.events->on_reset(&s->base);
+}
+
 /* nghttp2 has done with the stream. */
 static void stream_closed(struct h2_conn *conn, struct h2_stream *s)
 {
     if (s->end_framed) { /* our half had ended */
-        pipe_cut(&s->base.in, ERR_CLIENT_RESET);
+        cut_behind_answer(s, ERR_CLIENT_RESET);
         h2_await_body(s, false);
         return;
     }
@@ -221,9 +233,11 @@ void server_lost(struct h2_conn *conn, struct h2_stream *s, enum err err)
     if (err == ERR_NONE)
         err = ERR_CLIENT_CLOSED;
     s->base.sent_cut = true;
-    pipe_cut(&s->base.in, err);
-    if (s->sent_told)
+    if (s->sent_told) {
+        cut_behind_answer(s, err);
         return;
+    }
+    pipe_cut(&s->base.in, err);
     s->base.err = (uint8_t)err;
     s->base.events->on_reset(&s->base);
 }
