@@ -5,12 +5,15 @@
 #include "control/plans.h"
 
 #include "base/assert.h"
+#include "base/hash.h"
 #include "base/sys.h"
+#include "control/instances.h"
 #include "exchange/handler.h"
 #include "exchange/plan.h"
 #include "exchange/policy.h"
 #include "loop/loop.h"
 #include "observe/metrics.h"
+#include "policies/registry.h"
 #include "route/router.h"
 
 const struct metric_family requests_family = {
@@ -52,17 +55,14 @@ struct built_plan {
     void *raw; /* as allocated */
 };
 
-enum { PLAN_ALIGNMENT = 64 };
+enum { PLAN_ALIGNMENT = 64, PLACE_GATEWAY = 3 };
 
 static void free_parts(struct plan *plan)
 {
     if (plan->handler_data)
         plan->handler->unload(plan->handler_data);
-    for (unsigned i = 0; i < plan->policy_count; i++) {
-        if (plan->policies[i].data)
-            plan->policies[i].type->unload(plan->policies[i].data);
-        mem_free(plan->policies[i].per_worker);
-    }
+    for (unsigned i = 0; i < plan->policy_count; i++)
+        instance_drop(plan->policies[i].instance);
     struct built_plan *built = plan->owner;
     for (int i = 0; i < STATUS_CLASSES; i++)
         series_drop(built->requests[i]);
@@ -176,28 +176,76 @@ static void make_series(struct plan *plan)
     plan->latency = series_place(built->latency);
 }
 
-static int load_policy(struct conf *conf, struct plan *plan, const struct conf_choice *choice, unsigned cells)
-{
-    if (!choice->variant)
-        return -1;
-    struct plan_policy *p = &plan->policies[plan->policy_count];
-    p->type = choice->variant->type;
-    p->data = NULL;
-    if (p->type->load(conf, choice->node, choice->value, &p->data) < 0)
-        return -1;
-    p->per_worker = mem_must(cells * sizeof(*p->per_worker));
-    plan->policy_count++;
-    return 0;
-}
+/* What is being put together, and of what. */
+struct building {
+    struct snapshot *snapshot;
+    struct plan *plan;
+    const struct conf_node *route_node;
+    unsigned cells;
+    bool failed; /* reported; the others' mistakes are wanted too */
+};
 
-static int load_policies(struct conf *conf, struct plan *plan, const struct conf_list *list, unsigned cells)
+/* Of the choice at `index` of a place: what it was made from, and which it is of several that look the same. */
+static uint64_t choice_print(const struct building *b, const struct conf_list *list, size_t index, uint64_t salt)
 {
     const struct conf_choice *choices = list->items;
-    int rc = 0;
-    for (size_t i = 0; i < list->count; i++)
-        if (load_policy(conf, plan, &choices[i], cells) < 0)
-            rc = -1; /* reported; the others' mistakes are wanted too */
-    return rc;
+    uint64_t print = snapshot_print(b->snapshot, choices[index].node);
+    for (size_t i = 0; i < index; i++)
+        if (choices[i].variant == choices[index].variant && snapshot_print(b->snapshot, choices[i].node) == print)
+            salt++;
+    return hash_mix(salt ^ hash_mix(print + choices[index].variant->name[0])) | 1;
+}
+
+static void add_policy(struct building *b, const struct conf_list *list, size_t index, uint64_t salt)
+{
+    struct plan *plan = b->plan;
+    const struct conf_choice *choice = &((const struct conf_choice *)list->items)[index];
+    if (plan->policy_count == POLICIES_MAX) {
+        if (!b->failed)
+            conf_error(b->snapshot->conf, b->route_node,
+                       "more than %d policies on one route, those of the gateway, the listener and sets included",
+                       POLICIES_MAX);
+        b->failed = true;
+        return;
+    }
+    uint64_t print = salt ? choice_print(b, list, index, salt) : 0;
+    struct policy_instance *instance =
+        instance_get(&b->snapshot->instances, b->snapshot->conf, choice, print, b->cells);
+    if (!instance) {
+        b->failed = true;
+        return;
+    }
+    plan->policies[plan->policy_count++] = instance->policy;
+}
+
+/* A set is its own place, wherever it is used. */
+static void add_set(struct building *b, const struct policy_use *use)
+{
+    const struct conf_entry *entry = use->set.target;
+    if (!entry)
+        return; /* reported */
+    const struct conf_list *list = (const struct conf_list *)(const void *)entry->value;
+    uint64_t salt = hash_stable(slice_from(entry->key), 1);
+    for (size_t i = 0; i < list->count; i++) {
+        if (((const struct conf_choice *)list->items)[i].variant)
+            add_policy(b, list, i, salt);
+        else
+            b->failed = true;
+    }
+}
+
+/* `salt` 0: nobody shares them. */
+static void add_policies(struct building *b, const struct conf_list *list, uint64_t salt)
+{
+    const struct conf_choice *choices = list->items;
+    for (size_t i = 0; i < list->count; i++) {
+        if (!choices[i].variant)
+            b->failed = true;
+        else if (choices[i].variant->type)
+            add_policy(b, list, i, salt);
+        else
+            add_set(b, choices[i].value);
+    }
 }
 
 static int load_handler(struct conf *conf, struct plan *plan, const struct conf_choice *choice)
@@ -208,7 +256,7 @@ static int load_handler(struct conf *conf, struct plan *plan, const struct conf_
     return plan->handler->load(conf, choice->node, choice->value, &plan->handler_data);
 }
 
-static struct plan *plan_alloc(struct conf *conf, const struct snapshot_context *context, size_t policies)
+static struct plan *plan_alloc(struct conf *conf, const struct snapshot_context *context)
 {
     /* On a cache line of its own: what a request needs of it stands in the first. */
     char *raw = mem_must(sizeof(struct built_plan) + PLAN_ALIGNMENT);
@@ -225,23 +273,26 @@ static struct plan *plan_alloc(struct conf *conf, const struct snapshot_context 
     plan->owner = built;
     plan->workers = context->cells;
     plan->conf = conf_hold(conf);
-    plan->policies = mem_must((policies + 1) * sizeof(*plan->policies));
+    plan->policies = mem_must(POLICIES_MAX * sizeof(*plan->policies));
     plan->handler_per_worker = mem_must(context->cells * sizeof(void *));
     plan->locals = mem_must(context->cells * sizeof(*plan->locals));
     return plan;
 }
 
-struct plan *plan_build(const struct snapshot *snapshot, const struct route_conf *route,
+/* A listener is its address: that is what its policies' counts belong to. */
+static uint64_t listener_salt(const struct listener_conf *listener)
+{
+    char text[ADDRESS_TEXT_MAX];
+    size_t len = address_format(&listener->address, true, text);
+    return hash_stable(slice_make(text, len), 2);
+}
+
+struct plan *plan_build(struct snapshot *snapshot, const struct listener_conf *listener, const struct route_conf *route,
                         const struct conf_node *route_node, const struct snapshot_context *context)
 {
     const struct settings *settings = &snapshot->settings;
     struct conf *conf = snapshot->conf;
-    size_t policies = settings->policies.count + route->policies.count;
-    if (policies > POLICIES_MAX) {
-        conf_error(conf, route_node, "more than %d policies on one route", POLICIES_MAX);
-        return NULL;
-    }
-    struct plan *plan = plan_alloc(conf, context, policies);
+    struct plan *plan = plan_alloc(conf, context);
     plan->pattern = pattern_of(conf, route);
     plan->route = route->name ? route->name : plan->pattern;
     plan->forwarding = snapshot->server.forwarding;
@@ -253,10 +304,14 @@ struct plan *plan_build(const struct snapshot *snapshot, const struct route_conf
         conf_get(route_node, "tunnel_lifetime") ? route->tunnel_lifetime_ms : settings->timeouts.tunnel_lifetime_ms;
     plan->grpc_timeout_max_ms = route->grpc.timeout_max_ms;
     plan->grpc_ignores_timeout = route->grpc.ignore_timeout;
-    int rc = load_policies(conf, plan, &settings->policies, context->cells);
-    rc = load_policies(conf, plan, &route->policies, context->cells) < 0 ? -1 : rc;
-    rc = load_handler(conf, plan, &route->handler) < 0 ? -1 : rc;
-    if (rc < 0) {
+    struct building building = {
+        .snapshot = snapshot, .plan = plan, .route_node = route_node, .cells = context->cells
+    };
+    add_policies(&building, &settings->policies, PLACE_GATEWAY);
+    if (listener)
+        add_policies(&building, &listener->policies, listener_salt(listener));
+    add_policies(&building, &route->policies, 0);
+    if (load_handler(conf, plan, &route->handler) < 0 || building.failed) {
         free_parts(plan);
         return NULL;
     }

@@ -13,6 +13,7 @@ extern const char *const status_class_words[];
 /* The label of a status: its digits as they are sent, "other" or "none". */
 const char *plan_call_label(enum grpc_status status);
 
-/* NULL after conf_error. `route_node` may be NULL for a route that stands in no file. */
-struct plan *plan_build(const struct snapshot *snapshot, const struct route_conf *route,
+/* The policies are the gateway's, the listener's, then the route's. `listener` NULL: those that have none of their own.
+ * NULL after conf_error. */
+struct plan *plan_build(struct snapshot *snapshot, const struct listener_conf *listener, const struct route_conf *route,
                         const struct conf_node *route_node, const struct snapshot_context *context);

@@ -46,6 +46,12 @@ static int parse_unix_mode(struct conf *conf, const struct conf_node *node, void
         .pattern = "IP:PORT, :PORT or unix:PATH"                                                                       \
     }
 
+/* ---- policies ---- */
+
+const struct conf_type policy_place_type = { .kind = CONF_UNION, .registry = &policy_place_registry };
+static const struct conf_type policy_type = { .kind = CONF_UNION, .registry = &policy_registry };
+const struct conf_type policy_set_type = { .kind = CONF_LIST, .item = &policy_type, .max = 24, .flags = CONF_NONEMPTY };
+
 /* ---- listeners ---- */
 
 static const struct conf_field listener_fields[] = {
@@ -75,6 +81,13 @@ static const struct conf_field listener_fields[] = {
       CONF_POINTER,
       NULL,
       "Connections begin with a PROXY header. Left out, such a header is no HTTP and answered with 400." },
+    { "policies",
+      { .kind = CONF_LIST, .item = &policy_place_type, .max = 24 },
+      CONF_AT(listener_conf, policies),
+      0,
+      NULL,
+      "On every request that comes in here and meets a route: behind those of the gateway, before those of the "
+      "route." },
     CONF_END,
 };
 
@@ -287,8 +300,6 @@ static const struct conf_struct timeouts_schema = {
 
 /* ---- routes ---- */
 
-const struct conf_type policy_choice_type = { .kind = CONF_UNION, .registry = &policy_registry };
-
 static const struct conf_field route_fields[] = {
     { "name",
       { .kind = CONF_STRING },
@@ -303,11 +314,12 @@ static const struct conf_field route_fields[] = {
       NULL,
       "What a request must look like. Left out, every request does." },
     { "policies",
-      { .kind = CONF_LIST, .item = &policy_choice_type, .max = 24 },
+      { .kind = CONF_LIST, .item = &policy_place_type, .max = 24 },
       CONF_AT(route_conf, policies),
       0,
       NULL,
-      "Run in this order on the request, in reverse on the response." },
+      "Run in this order on the request, in reverse on the response; behind those of the gateway and of the "
+      "listener." },
     { "handler",
       { .kind = CONF_UNION, .registry = &handler_registry },
       CONF_AT(route_conf, handler),
@@ -468,11 +480,17 @@ static const struct conf_field settings_fields[] = {
       NULL,
       "Groups of targets, by name." },
     { "policies",
-      { .kind = CONF_LIST, .item = &policy_choice_type, .max = 8 },
+      { .kind = CONF_LIST, .item = &policy_place_type, .max = 24 },
       CONF_AT(settings, policies),
       0,
       NULL,
-      "On every route, before its own." },
+      "On every request that meets a route, before those of its listener and its route." },
+    { "policy_sets",
+      { .kind = CONF_MAP, .item = &policy_set_type, .names = "policy_set", .flags = CONF_DECLARES },
+      CONF_AT(settings, policy_sets),
+      CONF_DECLARES,
+      NULL,
+      "Lists of policies, by name, for `use` in other lists." },
     { "routes",
       { .kind = CONF_LIST, .item = &route_type, .max = 100000 },
       CONF_AT(settings, routes),

@@ -44,6 +44,7 @@ struct listener_conf {
     int64_t unix_mode;
     struct listener_tls_conf *tls; /* NULL: plain */
     struct proxy_conf *proxy;      /* NULL: no PROXY header comes */
+    struct conf_list policies;     /* of struct conf_choice, behind the gateway's */
 };
 
 struct route_conf {
@@ -67,10 +68,11 @@ struct resolver_conf {
 struct settings {
     int64_t workers; /* 0: one a core */
     const char *user;
-    struct conf_list listeners; /* of struct listener_conf */
-    struct conf_list upstreams; /* map to struct upstream_conf */
-    struct conf_list policies;  /* of struct conf_choice: on every route, before its own */
-    struct conf_list routes;    /* of struct route_conf */
+    struct conf_list listeners;   /* of struct listener_conf */
+    struct conf_list upstreams;   /* map to struct upstream_conf */
+    struct conf_list policies;    /* of struct conf_choice: on every route, before its own */
+    struct conf_list policy_sets; /* map to a list of struct conf_choice */
+    struct conf_list routes;      /* of struct route_conf */
     struct admin_conf *admin;
     struct access_log_conf access_log;
     int log_level;
@@ -81,7 +83,7 @@ struct settings {
     struct session_tickets_conf session_tickets;
 };
 extern const struct conf_struct settings_schema;
-extern const struct conf_type upstream_type, listener_type, route_type, policy_choice_type;
+extern const struct conf_type upstream_type, listener_type, route_type, policy_place_type, policy_set_type;
 
 /* Parses, loads and resolves a file. `*ret_root` is its tree. 0, or -1 with the mistakes in the conf's diagnostics. */
 MUST_USE int settings_load(struct conf *conf, const char *path, struct settings *ret_settings,

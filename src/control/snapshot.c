@@ -101,8 +101,8 @@ static int build_upstreams(struct snapshot *s, const struct conf_node *root, con
 
 /* ---- plans ---- */
 
-/* What a route refers to by name changes it as well: every scalar that is an upstream's name brings that upstream's
- * print. */
+/* What a route refers to by name changes it as well: every scalar that is the name of an upstream or of a set of
+ * policies brings its print. A set names no set, so this ends. */
 static uint64_t mix_references(const struct snapshot *s, const struct conf_node *node, uint64_t print)
 {
     if (node->kind != NODE_SCALAR) {
@@ -112,13 +112,24 @@ static uint64_t mix_references(const struct snapshot *s, const struct conf_node 
     }
     for (size_t i = 0; i < s->upstream_count; i++)
         if (slice_eq(node->text, slice_from(upstream_name(s->upstreams[i].object))))
-            return hash_mix(print + s->upstreams[i].print);
+            print = hash_mix(print + s->upstreams[i].print);
+    for (size_t i = 0; i < s->settings.policy_sets.count; i++) {
+        const struct conf_entry *set = conf_entry_at(&s->settings.policy_sets, &policy_set_type, i);
+        if (slice_eq(node->text, slice_from(set->key)))
+            print = hash_mix(print + snapshot_print(s, set->node));
+    }
     return print;
 }
 
-static uint64_t shared_print(const struct conf_node *root)
+uint64_t snapshot_print(const struct snapshot *snapshot, const struct conf_node *node)
 {
-    uint64_t print = fingerprint_node(conf_get(root, "policies"));
+    return mix_references(snapshot, node, fingerprint_node(node));
+}
+
+static uint64_t shared_print(const struct snapshot *s, const struct conf_node *root)
+{
+    const struct conf_node *policies = conf_get(root, "policies");
+    uint64_t print = policies ? snapshot_print(s, policies) : 0;
     print = hash_mix(print + fingerprint_node(conf_get(root, "forwarding")));
     print = hash_mix(print + fingerprint_node(conf_get(root, "limits")));
     return hash_mix(print + fingerprint_node(conf_get(root, "timeouts")));
@@ -152,45 +163,101 @@ static const struct conf *tree_to_leave(const struct printed *plans, size_t coun
     return distinct > TREES_MAX ? trees[fewest].conf : NULL;
 }
 
-static int build_plans(struct snapshot *s, const struct conf_node *root, const struct snapshot_context *context)
+/* What plans are taken over from. */
+struct old_plans {
+    struct printed *v; /* sorted */
+    size_t count;
+    const struct conf *left; /* those of this tree are made anew */
+};
+
+/* The plans of all routes for a listener with policies of its own, or (NULL) for all others. */
+static int build_plans(struct snapshot *s, const struct conf_node *root, const struct listener_conf *listener,
+                       uint64_t shared, const struct old_plans *old, const struct snapshot_context *context)
 {
-    const struct snapshot *previous = context->previous;
-    size_t old_count = previous ? previous->plan_count : 0;
-    struct printed *old = sorted_copy(previous ? previous->plans : NULL, old_count);
-    const struct conf *left = tree_to_leave(old, old_count);
     const struct conf_node *list = conf_get(root, "routes");
     const struct conf_node *node = list ? list->first : NULL;
-    uint64_t shared = shared_print(root);
     const struct route_conf *routes = s->settings.routes.items;
-    s->plans = mem_must((s->settings.routes.count + 1) * sizeof(*s->plans));
     int rc = 0;
     for (size_t i = 0; i < s->settings.routes.count; i++, node = node ? node->next : NULL) {
         uint64_t print = node ? mix_references(s, node, hash_mix(shared + fingerprint_node(node))) : 0;
-        struct plan *plan = node ? find_print(old, old_count, print) : NULL;
-        if (plan && plan->conf != left)
+        struct plan *plan = node ? find_print(old->v, old->count, print) : NULL;
+        if (plan && plan->conf != old->left)
             plan_hold(plan);
         else
-            plan = plan_build(s, &routes[i], node, context);
+            plan = plan_build(s, listener, &routes[i], node, context);
         if (!plan)
             rc = -1;
         s->plans[s->plan_count++] = (struct printed){ print, plan };
     }
-    mem_free(old);
     return rc;
 }
 
-static int build_router(struct snapshot *s, const struct conf_node *root)
+/* Over the plans from `first` on. */
+static struct router *build_router(const struct snapshot *s, const struct conf_node *root, size_t first)
 {
     static const struct match_conf everything;
     const struct conf_node *list = conf_get(root, "routes");
     const struct conf_node *node = list ? list->first : NULL;
     const struct route_conf *routes = s->settings.routes.items;
-    struct route_entry *entries = mem_must((s->plan_count + 1) * sizeof(*entries));
-    for (size_t i = 0; i < s->plan_count; i++, node = node ? node->next : NULL)
-        entries[i] = (struct route_entry){ routes[i].match ? routes[i].match : &everything, node, s->plans[i].object };
-    s->router = router_build(s->conf, entries, s->plan_count);
+    size_t count = s->settings.routes.count;
+    struct route_entry *entries = mem_must((count + 1) * sizeof(*entries));
+    for (size_t i = 0; i < count; i++, node = node ? node->next : NULL)
+        entries[i] =
+            (struct route_entry){ routes[i].match ? routes[i].match : &everything, node, s->plans[first + i].object };
+    struct router *router = router_build(s->conf, entries, count);
     mem_free(entries);
-    return s->router ? 0 : -1;
+    return router;
+}
+
+/* Listeners with policies of their own have plans and a router of their own; the routes' mistakes are told once. */
+static int build_listeners(struct snapshot *s, const struct conf_node *root, uint64_t shared,
+                           const struct old_plans *old, const struct snapshot_context *context)
+{
+    const struct listener_conf *listeners = s->settings.listeners.items;
+    const struct conf_node *list = conf_get(root, "listeners");
+    const struct conf_node *node = list && list->kind == NODE_LIST ? list->first : list;
+    for (size_t i = 0; i < s->settings.listeners.count; i++, node = node ? node->next : NULL) {
+        if (listeners[i].policies.count == 0)
+            continue;
+        size_t first = s->plan_count;
+        uint64_t print = hash_mix(shared + snapshot_print(s, node));
+        if (build_plans(s, root, &listeners[i], print, old, context) < 0)
+            return -1;
+        s->routers[i] = build_router(s, root, first);
+        if (!s->routers[i])
+            return -1;
+    }
+    return 0;
+}
+
+static size_t count_tables(const struct snapshot *s)
+{
+    const struct listener_conf *listeners = s->settings.listeners.items;
+    size_t tables = 1;
+    for (size_t i = 0; i < s->settings.listeners.count; i++)
+        tables += listeners[i].policies.count > 0;
+    return tables;
+}
+
+static int build_routes(struct snapshot *s, const struct conf_node *root, const struct snapshot_context *context)
+{
+    const struct snapshot *previous = context->previous;
+    struct old_plans old = { .count = previous ? previous->plan_count : 0 };
+    old.v = sorted_copy(previous ? previous->plans : NULL, old.count);
+    old.left = tree_to_leave(old.v, old.count);
+    uint64_t shared = shared_print(s, root);
+    s->plans = mem_must((count_tables(s) * s->settings.routes.count + 1) * sizeof(*s->plans));
+    s->routers = mem_must((s->settings.listeners.count + 1) * sizeof(*s->routers));
+    s->instances.previous = previous ? &previous->instances : NULL;
+    int rc = build_plans(s, root, NULL, shared, &old, context);
+    s->router = build_router(s, root, 0); /* with plans missing too: the routes' own mistakes are told at once */
+    if (!s->router)
+        rc = -1;
+    if (rc == 0)
+        rc = build_listeners(s, root, shared, &old, context);
+    s->instances.previous = NULL;
+    mem_free(old.v);
+    return rc;
 }
 
 /* ---- the whole ---- */
@@ -247,6 +314,8 @@ static void fill_servers(struct snapshot *s)
     s->servers = mem_must((count + 1) * sizeof(*s->servers));
     for (size_t i = 0; i < count; i++) {
         s->servers[i] = s->server;
+        if (s->routers[i])
+            s->servers[i].router = s->routers[i];
         s->servers[i].secure = s->secured_listeners[i].material != NULL;
         fill_proxy_rules(&s->servers[i], &((const struct listener_conf *)s->settings.listeners.items)[i]);
     }
@@ -273,9 +342,7 @@ struct snapshot *snapshot_build(struct conf *conf, const struct conf_node *root,
     int rc = secured_build_listeners(s, root, context);
     if (build_upstreams(s, root, context) < 0)
         rc = -1;
-    if (build_plans(s, root, context) < 0)
-        rc = -1;
-    if (build_router(s, root) < 0) /* with plans missing too: the routes' own mistakes are told at once */
+    if (build_routes(s, root, context) < 0)
         rc = -1;
     if (rc < 0) {
         snapshot_drop(s);
@@ -299,13 +366,18 @@ void snapshot_drop(struct snapshot *s)
         return;
     if (s->router)
         router_drop(s->router);
+    for (size_t i = 0; s->routers && i < s->settings.listeners.count; i++)
+        if (s->routers[i])
+            router_drop(s->routers[i]);
     for (size_t i = 0; i < s->plan_count; i++)
         if (s->plans[i].object)
             plan_drop(s->plans[i].object);
+    instances_done(&s->instances);
     secured_drop(s);
     for (size_t i = 0; i < s->upstream_count; i++)
         upstream_drop(s->upstreams[i].object);
     mem_free(s->plans);
+    mem_free(s->routers);
     mem_free(s->upstreams);
     mem_free(s->servers);
     conf_free(s->conf);

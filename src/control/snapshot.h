@@ -10,6 +10,7 @@
 
 #include <stdatomic.h>
 
+#include "control/instances.h"
 #include "control/settings.h"
 #include "serve/server.h"
 
@@ -33,9 +34,11 @@ struct snapshot {
     struct printed *upstreams; /* in the order of the file */
     size_t upstream_count;
     struct secured *secured_listeners, *secured_upstreams; /* one each; control/secured.h */
-    struct printed *plans;                                 /* in the order of the routes */
+    struct printed *plans; /* in the order of the routes; then again for each listener with policies of its own */
     size_t plan_count;
-    struct router *router;
+    struct instances instances;      /* of policies that plans share */
+    struct router *router;           /* of listeners without policies of their own */
+    struct router **routers;         /* of the others, one each, in the order of the file; NULL where it is `router` */
     struct server_settings server;   /* what all listeners have in common */
     struct server_settings *servers; /* one each, in the order of the file */
 };
@@ -55,5 +58,7 @@ void snapshot_drop(struct snapshot *snapshot);
 /* What it says of the listener with that address; NULL when it has none. */
 const struct server_settings *snapshot_server(const struct snapshot *snapshot, const struct address *address);
 
+/* Of a subtree and of all that it refers to by name. */
+uint64_t snapshot_print(const struct snapshot *snapshot, const struct conf_node *node);
 /* A hash of a subtree: names, values and order, not places. */
 uint64_t fingerprint_node(const struct conf_node *node);

@@ -26,6 +26,7 @@
 #include "loop/op.h"
 #include "observe/record.h"
 
+struct identity;
 struct worker;
 struct stage;
 struct tunnel;
@@ -92,11 +93,12 @@ struct exchange {
     uint8_t grpc;         /* enum grpc_form: what the client's request is */
     bool deadline_client; /* deadline_ms is the client's own */
     bool in_run, ended, tunnel, request_stopped, source_cut, body_taken, request_sent;
-    uint8_t depth;        /* a child's: at most CHILD_DEPTH_MAX */
-    struct slice peer;    /* the peer's address as text: what X-Forwarded-For gets */
-    uint64_t deadline_ms; /* of the whole exchange, or of a tunnel's silence; 0 none */
-    uint64_t alarm_ms;    /* the handler's; 0 none */
-    struct timer timer;   /* armed, lazily, for the nearer of the two */
+    uint8_t depth;                   /* a child's: at most CHILD_DEPTH_MAX */
+    const struct identity *identity; /* NULL: nobody has said who it is (identity.h) */
+    struct slice peer;               /* the peer's address as text: what X-Forwarded-For gets */
+    uint64_t deadline_ms;            /* of the whole exchange, or of a tunnel's silence; 0 none */
+    uint64_t alarm_ms;               /* the handler's; 0 none */
+    struct timer timer;              /* armed, lazily, for the nearer of the two */
     struct task run_task;
     struct pipe *body;       /* the request's body behind all policies */
     struct link link;        /* worker->exchanges */

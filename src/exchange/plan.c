@@ -16,10 +16,24 @@ void plan_drop(struct plan *plan)
         plan->free(plan);
 }
 
+static int attach_policy(struct plan_policy *p, struct worker *worker)
+{
+    if (p->attached && p->attached[worker->index] > 0) {
+        p->attached[worker->index]++;
+        return 0;
+    }
+    int rc = p->type->attach ? p->type->attach(p->data, worker, &p->per_worker[worker->index]) : 0;
+    if (rc == 0 && p->attached)
+        p->attached[worker->index]++;
+    return rc;
+}
+
 static void detach_policies(struct plan *plan, struct worker *worker, unsigned count)
 {
     while (count-- > 0) {
         struct plan_policy *p = &plan->policies[count];
+        if (p->attached && --p->attached[worker->index] > 0)
+            continue;
         if (p->type->detach)
             p->type->detach(p->data, worker, p->per_worker[worker->index]);
     }
@@ -28,8 +42,7 @@ static void detach_policies(struct plan *plan, struct worker *worker, unsigned c
 static int attach_parts(struct plan *plan, struct worker *worker)
 {
     for (unsigned i = 0; i < plan->policy_count; i++) {
-        struct plan_policy *p = &plan->policies[i];
-        int rc = p->type->attach ? p->type->attach(p->data, worker, &p->per_worker[worker->index]) : 0;
+        int rc = attach_policy(&plan->policies[i], worker);
         if (rc < 0) {
             detach_policies(plan, worker, i);
             return rc;

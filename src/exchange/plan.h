@@ -26,8 +26,10 @@ enum { STATUS_CLASSES = 6, POLICIES_MAX = 32 };
 
 struct plan_policy {
     const struct policy_type *type;
-    void *data;        /* from load */
-    void **per_worker; /* from attach, one a worker; NULL when the type has no attach */
+    void *data;         /* from load */
+    void **per_worker;  /* from attach, one a worker; NULL when the type has no attach */
+    uint32_t *attached; /* plans that have it attached, one a worker; NULL: this plan alone has it */
+    void *instance;     /* control's own */
 };
 
 struct forwarding_conf;

@@ -7,10 +7,34 @@
 #include "policies/grpc_web/policy_grpc_web.h"
 #include "policies/headers/policy_headers.h"
 
-static const struct conf_variant variants[] = {
-    { "grpc_web", &grpc_web_schema, &policy_grpc_web },
-    { "headers", &headers_schema, &policy_headers },
+/* clang-format off */
+#define POLICIES                                              \
+    { "grpc_web", &grpc_web_schema, &policy_grpc_web },       \
+    { "headers", &headers_schema, &policy_headers }
+/* clang-format on */
+
+static const struct conf_variant policies[] = { POLICIES, CONF_END };
+const struct conf_registry policy_registry = { "policy", policies };
+
+static const struct conf_field use_fields[] = {
+    { .name = "set",
+      .type = { .kind = CONF_REF, .names = "policy_set" },
+      .offset = CONF_AT(policy_use, set),
+      .flags = CONF_REQUIRED,
+      .doc = "A name declared under `policy_sets`." },
     CONF_END,
 };
 
-const struct conf_registry policy_registry = { "policy", variants };
+static const struct conf_struct use_schema = {
+    .name = "use",
+    .size = sizeof(struct policy_use),
+    .fields = use_fields,
+    .shorthand = "set",
+    .doc = "The policies of a set, in its order. Wherever a set is used it is the same one: a limit in it counts all "
+           "that passes any of these places.",
+    .example = "policy_sets:\n  public:\n    - headers: { response: { remove: [Server] } }\nroutes:\n"
+               "  - match: { prefix: / }\n    policies: [ { use: public } ]\n    proxy: app\n",
+};
+
+static const struct conf_variant places[] = { { "use", &use_schema, NULL }, POLICIES, CONF_END };
+const struct conf_registry policy_place_registry = { "policy", places };

@@ -1,5 +1,14 @@
-/* Every policy a route can name; the variants' `type` is a struct policy_type. */
+/*
+ * Every policy that a configuration can name; the variants' `type` is a struct policy_type.  Where policies are listed,
+ * a set of them can stand as well (`use: NAME`): there the variant's type is NULL and its value a struct policy_use.
+ */
 #pragma once
 
-struct conf_registry;
-extern const struct conf_registry policy_registry;
+#include "conf/conf.h"
+
+struct policy_use {
+    struct conf_ref set; /* to the list of struct conf_choice */
+};
+
+extern const struct conf_registry policy_registry;       /* in a set */
+extern const struct conf_registry policy_place_registry; /* everywhere else */

@@ -107,6 +107,24 @@ static void an_exchange_keeps_it_up_behind_the_last_snapshot(void **state)
     assert_string_equal(story, "+a+b+h-h-b-a.");
 }
 
+static void plans_that_share_a_policy_attach_it_once(void **state)
+{
+    struct bench a, b;
+    uint32_t counts[2] = { 0, 0 };
+    set_up(&a);
+    set_up(&b);
+    a.policies[0].attached = b.policies[0].attached = counts;
+    b.policies[0].per_worker = a.policies[0].per_worker;
+    assert_int_equal(plan_attach(&a.plan, &a.worker), 0);
+    assert_int_equal(plan_attach(&b.plan, &b.worker), 0);
+    assert_string_equal(story, "+a+b+h+b+h");
+    plan_retire(&a.plan, &a.worker);
+    plan_retire(&b.plan, &b.worker);
+    assert_string_equal(story, "+a+b+h+b+h-h-b-h-b-a");
+    plan_drop(&a.plan);
+    plan_drop(&b.plan);
+}
+
 static void a_snapshot_that_takes_it_over_finds_it_up_for_an_exchange(void **state)
 {
     struct bench b;
@@ -141,6 +159,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_last_snapshot_takes_it_down),
         cmocka_unit_test(an_exchange_keeps_it_up_behind_the_last_snapshot),
+        cmocka_unit_test(plans_that_share_a_policy_attach_it_once),
         cmocka_unit_test(a_snapshot_that_takes_it_over_finds_it_up_for_an_exchange),
         cmocka_unit_test(an_attach_that_fails_leaves_nothing_behind),
     };
