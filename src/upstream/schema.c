@@ -5,6 +5,7 @@
 #include "balance/algorithms/algorithms.h"
 #include "base/assert.h"
 #include "base/sys.h"
+#include "upstream/health_conf.h"
 #include "upstream/state.h"
 
 enum { WEIGHT_MAX = 1000, HOST_BYTES_MAX = 253, LABEL_BYTES_MAX = 63, REQUESTS_MAX = 1000000000 };
@@ -180,6 +181,16 @@ static const struct conf_field upstream_fields[] = {
       .offset = CONF_AT(upstream_conf, tls),
       .flags = CONF_POINTER,
       .doc = "TLS towards the targets; `on` suffices for most. Left out, it is plain." },
+    { .name = "health_check",
+      .type = { .kind = CONF_STRUCT, .structure = &health_check_schema, .flags = CONF_POINTER },
+      .offset = CONF_AT(upstream_conf, health_check),
+      .doc = "Liveness: a target whose probes fail is given up, and connections to it are closed. Left out, none are "
+             "sent." },
+    { .name = "readiness_check",
+      .type = { .kind = CONF_STRUCT, .structure = &health_check_schema, .flags = CONF_POINTER },
+      .offset = CONF_AT(upstream_conf, readiness_check),
+      .doc = "Readiness: a target whose probes fail gets no new work but keeps its sessions, and is the first that is "
+             "used again when too few are ready." },
     CONF_END,
 };
 
@@ -372,6 +383,8 @@ static void check_upstream(struct conf *conf, const struct conf_node *node, void
     report_doubles(conf, placed, count);
     mem_free(placed);
     check_names(conf, node, upstream);
+    health_check_fits(conf, node, "health_check", upstream->health_check, upstream);
+    health_check_fits(conf, node, "readiness_check", upstream->readiness_check, upstream);
     if (weights == 0)
         conf_warn(conf, list, "every target has weight 0, so none will take a request");
 }

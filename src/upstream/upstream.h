@@ -17,6 +17,7 @@
 #include "http/stream.h"
 #include "upstream/retry.h"
 
+struct health_check_conf;
 struct loop;
 struct tls_context;
 struct tls_material;
@@ -63,6 +64,7 @@ struct upstream_conf {
     int protocol;                        /* enum upstream_protocol */
     struct upstream_retry retry;
     struct upstream_tls_conf *tls; /* NULL or not `on`: plain */
+    struct health_check_conf *health_check, *readiness_check; /* upstream/health_conf.h; NULL: none */
     struct upstream *built; /* by control, before the handlers that refer to it are loaded; not a field of the file */
 };
 extern const struct conf_struct upstream_schema; /* of upstream_conf */
