@@ -11,6 +11,7 @@
 #include "base/hash.h"
 #include "base/memory.h"
 #include "base/sys.h"
+#include "control/health.h"
 #include "control/names.h"
 #include "control/publish.h"
 #include "control/secured.h"
@@ -215,6 +216,7 @@ int gateway_start(struct gateway *gateway)
     gateway->names = names_new(gateway, &gateway->current->settings.resolver);
     if (!gateway->names)
         return -1;
+    gateway->health = health_new(gateway);
     for (unsigned i = 0; i < gateway->worker_count; i++)
         if (station_start(&gateway->stations[i]) < 0) {
             log_error("start", "worker %u's thread cannot start: %s", i, strerror(errno));
@@ -345,6 +347,8 @@ void gateway_done(struct gateway *gateway)
     for (unsigned i = 0; gateway->stations && i < gateway->worker_count; i++)
         station_join(&gateway->stations[i]);
     mem_free(gateway->stations);
+    if (gateway->health)
+        health_free(gateway->health);
     if (gateway->names)
         names_free(gateway->names);
     if (gateway->current)

@@ -14,6 +14,7 @@
 #include "control/sockets.h"
 #include "control/station.h"
 
+struct health;
 struct names;
 
 /* Mistakes are the file's; refused is what the system would not give: an address that is in use. */
@@ -32,6 +33,7 @@ struct gateway {
     struct snapshot *current; /* published last */
     struct access_log *access_log;
     struct names *names;
+    struct health *health;
     struct timer names_timer; /* armed while the current snapshot waits for its targets' names */
     uint64_t names_deadline_ms;
     char *config_path; /* NULL: `config_text` is the configuration */

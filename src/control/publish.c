@@ -6,6 +6,7 @@
 #include "base/assert.h"
 #include "base/sys.h"
 #include "control/gateway.h"
+#include "control/health.h"
 #include "control/secured.h"
 #include "upstream/upstream.h"
 
@@ -37,6 +38,7 @@ void publish_snapshot(struct gateway *gateway)
         station_apply(&gateway->stations[i], snapshot_hold(gateway->current), contexts, posts, count);
     }
     secured_published(gateway);
+    health_follow(gateway->health, gateway->current);
     for (size_t i = 0; i < gateway->sockets.count; i++)
         gateway->sockets.v[i].unserved = false;
     mem_free(posts);
@@ -72,5 +74,6 @@ void gateway_publish_targets(struct gateway *gateway, struct upstream *upstream,
                                       .worker = i };
         loop_post(&gateway->stations[i].worker.loop, &l->letter);
     }
+    health_targets_changed(gateway->health, upstream);
     target_set_drop(set);
 }

@@ -99,6 +99,9 @@ void upstream_detach(struct upstream *upstream,
  * at the next upstream_open. */
 void upstream_worker_update(struct upstream *upstream, unsigned worker, struct target_set *set);
 
+/* On the worker: a target is given up, and connections to it that nobody uses are closed. Nothing when not attached. */
+void upstream_close_idle(struct upstream *upstream, unsigned worker, const struct target *target);
+
 /* ---- TLS towards the targets (tls.c) ---- */
 
 static inline bool upstream_wants_tls(const struct upstream_conf *conf)
@@ -125,6 +128,7 @@ struct upstream_try {
     struct target *target;
     struct stream *stream;
     uint64_t started_ms, started_ns;
+    bool answered; /* a head came and was judged */
     unsigned worker;
     struct upstream_worker *local; /* upstream/'s own; outlives a detach until upstream_close */
 };
