@@ -8,9 +8,10 @@
  */
 #include "http/chars.h"
 
-#define DIGIT(c) ((c) >= '0' && (c) <= '9')
-#define ALPHA(c) (((c) >= 'a' && (c) <= 'z') || ((c) >= 'A' && (c) <= 'Z'))
-#define HEX(c)   (DIGIT(c) || ((c) >= 'a' && (c) <= 'f') || ((c) >= 'A' && (c) <= 'F'))
+#define DIGIT(c)   ((c) >= '0' && (c) <= '9')
+#define CAPITAL(c) ((c) >= 'A' && (c) <= 'Z')
+#define ALPHA(c)   (((c) >= 'a' && (c) <= 'z') || ((c) >= 'A' && (c) <= 'Z'))
+#define HEX(c)     (DIGIT(c) || ((c) >= 'a' && (c) <= 'f') || ((c) >= 'A' && (c) <= 'F'))
 #define TOKEN(c)                                                                                                       \
     (DIGIT(c) || ALPHA(c) || (c) == '!' || (c) == '#' || (c) == '$' || (c) == '%' || (c) == '&' || (c) == '\'' ||      \
      (c) == '*' || (c) == '+' || (c) == '-' || (c) == '.' || (c) == '^' || (c) == '_' || (c) == '`' || (c) == '|' ||   \
@@ -23,8 +24,8 @@
 
 #define CLASSES(c)                                                                                                     \
     ((TOKEN(c) ? CHAR_TOKEN : 0) | (VALUE(c) ? CHAR_VALUE : 0) | (PATH(c) ? CHAR_PATH : 0) |                           \
-     (QUERY(c) ? CHAR_QUERY : 0) | (HEX(c) ? CHAR_HEX : 0) | (DIGIT(c) ? CHAR_DIGIT : 0) |                             \
-     (UNRESERVED(c) ? CHAR_UNRESERVED : 0))
+     (QUERY(c) ? CHAR_QUERY : 0) | (TOKEN(c) && !CAPITAL(c) ? CHAR_LOWER_TOKEN : 0) | (HEX(c) ? CHAR_HEX : 0) |        \
+     (DIGIT(c) ? CHAR_DIGIT : 0) | (UNRESERVED(c) ? CHAR_UNRESERVED : 0))
 #define FOUR(c)    CLASSES(c), CLASSES((c) + 1), CLASSES((c) + 2), CLASSES((c) + 3)
 #define SIXTEEN(c) FOUR(c), FOUR((c) + 4), FOUR((c) + 8), FOUR((c) + 12)
 #define LINE(c)    SIXTEEN(c), SIXTEEN((c) + 16), SIXTEEN((c) + 32), SIXTEEN((c) + 48)
@@ -59,6 +60,12 @@ static inline __m128i not_visible(__m128i bytes)
     return _mm_or_si128(low, _mm_cmpeq_epi8(bytes, _mm_set1_epi8(0x7f)));
 }
 
+static inline __m128i capital(__m128i bytes)
+{
+    __m128i above = _mm_cmpgt_epi8(bytes, _mm_set1_epi8('A' - 1));
+    return _mm_and_si128(above, _mm_cmpgt_epi8(_mm_set1_epi8('Z' + 1), bytes));
+}
+
 /* Does `bad` mark any byte? The last step goes over bytes a second time rather than over fewer. */
 static inline bool any(const char *at, size_t len, __m128i (*bad)(__m128i bytes))
 {
@@ -81,6 +88,11 @@ bool chars_visible(const char *at, size_t len)
 {
     return !any(at, len, not_visible);
 }
+
+bool chars_have_capital(const char *at, size_t len)
+{
+    return any(at, len, capital);
+}
 #else
 bool chars_all_value(const char *at, size_t len)
 {
@@ -94,5 +106,14 @@ bool chars_visible(const char *at, size_t len)
             return false;
     }
     return true;
+}
+
+bool chars_have_capital(const char *at, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        if (at[i] >= 'A' && at[i] <= 'Z')
+            return true;
+    }
+    return false;
 }
 #endif

@@ -16,10 +16,11 @@
 #endif
 
 enum char_class {
-    CHAR_TOKEN = 1, /* tchar: names, methods */
-    CHAR_VALUE = 2, /* field values: visible, obs-text, space, tab */
-    CHAR_PATH = 4,  /* of a request target up to "?"; what user agents leave unescaped is let through */
-    CHAR_QUERY = 8, /* behind "?" */
+    CHAR_TOKEN = 1,        /* tchar: names, methods */
+    CHAR_VALUE = 2,        /* field values: visible, obs-text, space, tab */
+    CHAR_PATH = 4,         /* of a request target up to "?"; what user agents leave unescaped is let through */
+    CHAR_QUERY = 8,        /* behind "?" */
+    CHAR_LOWER_TOKEN = 16, /* tchar without capitals: names in HTTP/2 */
     CHAR_HEX = 32,
     CHAR_DIGIT = 64,
     CHAR_UNRESERVED = 128, /* what need not be escaped in a URI */
@@ -88,5 +89,7 @@ static inline const char *chars_find_colon(const char *at, const char *end)
 
 /* May all of them stand in a field's value? */
 bool chars_all_value(const char *at, size_t len);
+/* Is there a letter from A to Z among them? */
+bool chars_have_capital(const char *at, size_t len);
 /* Are they free of space, controls and DEL: may they stand in a request line? */
 bool chars_visible(const char *at, size_t len);

@@ -123,6 +123,8 @@ static void unlist(struct h2_stream *s)
     h2_drop_out(s);
     if (s->early)
         pipe_done(s->early);
+    if (conn->found == s)
+        conn->found = NULL;
     if (conn->current == s)
         conn->current = NULL;
     if (conn->incoming == s) {
@@ -168,8 +170,8 @@ void h2_detach(struct h2_stream *s)
     ENSURE(!conn->in_session && conn->count > 0);
     if (s->early)
         unreturned += s->early->total;
-    if (s->id > 0)
-        (void)nghttp2_session_set_stream_user_data(conn->session, s->id, NULL); /* fails when it is closed already */
+    if (s->id > 0 && !s->forgotten)
+        (void)nghttp2_session_set_stream_user_data(conn->session, s->id, NULL); /* it is there */
     if (unreturned > 0)
         (void)nghttp2_session_consume_connection(conn->session, unreturned);
     list_unlink(&s->link);

@@ -108,6 +108,7 @@ struct h2_stream {
     uint8_t out_end;     /* enum pipe_end */
     uint8_t cut_err;     /* enum err, with out_end PIPE_CUT */
     bool known;          /* nghttp2 has it: submitted, and not closed */
+    bool forgotten;      /* nghttp2 has closed it */
     bool remote_done;    /* the peer's half has ended */
     bool peer_reset;
     bool awaits_head;   /* client: the final head has not come */
@@ -147,6 +148,7 @@ struct h2_conn {
     struct link news, marked, rooms, waits, endings;
     struct link body_waits, send_waits; /* by their deadlines, which are as long for all */
     struct pipe out;                    /* whole frames */
+    struct h2_stream *found;            /* whom nghttp2 spoke of last */
     struct h2_stream *current;          /* being told; NULL once it was given back */
     struct h2_stream *incoming;         /* whose header block is coming */
     struct h2_stream *fresh;            /* whose last frame is about to be appended to `out` */
@@ -270,6 +272,13 @@ void h2_body_overdue(struct h2_stream *s);
 void h2_set_callbacks(nghttp2_session_callbacks *callbacks);
 void h2_read(struct h2_conn *conn);
 void h2_read_later(struct h2_conn *conn);
+/* nghttp2's stream: several callbacks in a row speak of one. NULL when it is given back, or was never ours. */
+static inline struct h2_stream *h2_find(struct h2_conn *conn, int32_t id)
+{
+    if (conn->found == NULL || conn->found->id != id)
+        conn->found = nghttp2_session_get_stream_user_data(conn->session, id);
+    return conn->found;
+}
 /* Raises what stands in `news`. */
 void h2_tell(struct h2_conn *conn);
 static inline void h2_add_news(struct h2_stream *s, enum h2_news news)

@@ -24,6 +24,7 @@ enum {
 };
 
 enum pseudo {
+    PSEUDO_NONE = 0,
     PSEUDO_METHOD = 1,
     PSEUDO_SCHEME = 2,
     PSEUDO_AUTHORITY = 4,
@@ -64,28 +65,49 @@ static void fail(struct h2_head *head, enum err err)
 
 /* ---- pseudo-fields ---- */
 
-static struct slice *pseudo_of(struct h2_head *head, struct slice name, enum pseudo *ret_bit)
+/* Of a name that is as long as `text`. */
+static inline bool is(struct slice name, struct slice text)
 {
-    static const struct {
-        struct slice name;
-        enum pseudo bit;
-        size_t at;
-    } known[] = {
-        { { ":method", 7 }, PSEUDO_METHOD, offsetof(struct h2_head, method) },
-        { { ":path", 5 }, PSEUDO_PATH, offsetof(struct h2_head, path) },
-        { { ":scheme", 7 }, PSEUDO_SCHEME, offsetof(struct h2_head, scheme) },
-        { { ":authority", 10 }, PSEUDO_AUTHORITY, offsetof(struct h2_head, authority) },
-        { { ":status", 7 }, PSEUDO_STATUS, offsetof(struct h2_head, status) },
-        { { ":protocol", 9 }, PSEUDO_PROTOCOL, offsetof(struct h2_head, protocol) },
-    };
+    return memcmp(name.at, text.at, text.len) == 0;
+}
 
-    for (size_t i = 0; i < ARRAY_LEN(known); i++) {
-        if (slice_eq(name, known[i].name)) {
-            *ret_bit = known[i].bit;
-            return (struct slice *)((char *)head + known[i].at);
-        }
+static enum pseudo pseudo_of(struct slice name)
+{
+    switch (name.len) {
+    case 5:
+        return is(name, SLICE(":path")) ? PSEUDO_PATH : PSEUDO_NONE;
+    case 7:
+        return is(name, SLICE(":method"))   ? PSEUDO_METHOD
+               : is(name, SLICE(":scheme")) ? PSEUDO_SCHEME
+               : is(name, SLICE(":status")) ? PSEUDO_STATUS
+                                            : PSEUDO_NONE;
+    case 9:
+        return is(name, SLICE(":protocol")) ? PSEUDO_PROTOCOL : PSEUDO_NONE;
+    case 10:
+        return is(name, SLICE(":authority")) ? PSEUDO_AUTHORITY : PSEUDO_NONE;
+    default:
+        return PSEUDO_NONE;
     }
-    return NULL;
+}
+
+static bool is_status(struct slice s)
+{
+    return s.len == 3 && s.at[0] >= '1' && s.at[0] <= '9' && char_is(s.at[1], CHAR_DIGIT) &&
+           char_is(s.at[2], CHAR_DIGIT);
+}
+
+static uint16_t status_of(struct slice s)
+{
+    return (uint16_t)(is_status(s) ? (s.at[0] - '0') * 100 + (s.at[1] - '0') * 10 + (s.at[2] - '0') : 0);
+}
+
+/* A pseudo-field whose bytes are kept. */
+static struct slice *place_of(struct h2_head *head, enum pseudo pseudo)
+{
+    return pseudo == PSEUDO_METHOD      ? &head->method
+           : pseudo == PSEUDO_PATH      ? &head->path
+           : pseudo == PSEUDO_AUTHORITY ? &head->authority
+                                        : &head->protocol;
 }
 
 static void take_pseudo(struct h2_head *head, struct slice name, struct slice value)
@@ -93,14 +115,22 @@ static void take_pseudo(struct h2_head *head, struct slice name, struct slice va
     unsigned allowed = head->block == BLOCK_REQUEST    ? REQUEST_PSEUDO
                        : head->block == BLOCK_RESPONSE ? PSEUDO_STATUS
                                                        : 0;
-    enum pseudo bit = 0;
-    struct slice *to = pseudo_of(head, name, &bit);
+    enum pseudo bit = pseudo_of(name);
 
-    if (to == NULL || !(allowed & bit) || (head->seen & bit) || head->regular || value.len == 0) {
-        fail(head, bit == PSEUDO_PATH && to && value.len == 0 ? ERR_BAD_TARGET : ERR_PROTOCOL);
+    if (!(allowed & bit) || (head->seen & bit) || head->regular || value.len == 0) {
+        fail(head, bit == PSEUDO_PATH && value.len == 0 ? ERR_BAD_TARGET : ERR_PROTOCOL);
         return;
     }
     head->seen |= (uint16_t)bit;
+    if (bit == PSEUDO_STATUS) {
+        head->status = status_of(value);
+        return;
+    }
+    if (bit == PSEUDO_SCHEME) {
+        head->scheme_known = slice_eq_nocase(value, SLICE("http")) || slice_eq_nocase(value, SLICE("https"));
+        return;
+    }
+    struct slice *to = place_of(head, bit);
     *to = arena_copy(head->arena, value);
     if (to->at == NULL)
         fail(head, ERR_MEMORY);
@@ -108,11 +138,13 @@ static void take_pseudo(struct h2_head *head, struct slice name, struct slice va
 
 /* ---- fields ---- */
 
-/* Lower-case token bytes. */
-static bool name_valid(struct slice name)
+/* Lower-case token bytes. Of a name that we know only the case is in doubt. */
+static bool name_valid(enum field_id id, struct slice name)
 {
+    if (id != FIELD_OTHER)
+        return !chars_have_capital(name.at, name.len);
     for (size_t i = 0; i < name.len; i++) {
-        if (!char_is(name.at[i], CHAR_TOKEN) || (name.at[i] >= 'A' && name.at[i] <= 'Z'))
+        if (!char_is(name.at[i], CHAR_LOWER_TOKEN))
             return false;
     }
     return name.len > 0;
@@ -235,7 +267,7 @@ void h2_head_field(struct h2_head *head, struct slice name, struct slice value)
         return;
     }
     enum field_id id = field_id(name);
-    if (!name_valid(name) || !value_valid(value))
+    if (!name_valid(id, name) || !value_valid(value))
         fail(head, ERR_BAD_FIELD);
     else if (connection_specific >> id & 1)
         fail(head, ERR_BAD_FIELD);
@@ -357,7 +389,7 @@ static int judge_target(struct h2_head *head, struct message *message)
     }
     if (!(seen & PSEUDO_SCHEME) || !(seen & PSEUDO_PATH))
         return -ERR_PROTOCOL;
-    if (!slice_eq_nocase(head->scheme, SLICE("http")) && !slice_eq_nocase(head->scheme, SLICE("https")))
+    if (!head->scheme_known)
         return -ERR_BAD_TARGET;
     int err = seen & PSEUDO_PROTOCOL ? take_protocol(head, message) : 0;
     return err ? err : take_path(head, message);
@@ -419,12 +451,6 @@ static int as_upstream(enum err err)
                                                                      : -ERR_UPSTREAM_BAD_HEAD;
 }
 
-static bool is_status(struct slice s)
-{
-    return s.len == 3 && s.at[0] >= '1' && s.at[0] <= '9' && char_is(s.at[1], CHAR_DIGIT) &&
-           char_is(s.at[2], CHAR_DIGIT);
-}
-
 int h2_head_response(struct h2_head *head, bool end, enum method request_method)
 {
     struct message *message = head->message;
@@ -432,11 +458,8 @@ int h2_head_response(struct h2_head *head, bool end, enum method request_method)
     ENSURE(head->block == BLOCK_RESPONSE);
     if (head->err != ERR_NONE)
         return as_upstream(head->err);
-    if (!is_status(head->status))
-        return -ERR_UPSTREAM_BAD_HEAD;
-    message->status =
-        (uint16_t)((head->status.at[0] - '0') * 100 + (head->status.at[1] - '0') * 10 + (head->status.at[2] - '0'));
-    if (message->status == 101 || (message->status < 200 && (end || head->has_length)))
+    message->status = head->status;
+    if (message->status == 0 || message->status == 101 || (message->status < 200 && (end || head->has_length)))
         return -ERR_UPSTREAM_BAD_HEAD;
     if (!status_has_body(message->status, request_method)) {
         message->body_length = BODY_NONE; /* what the body would be is metadata */

@@ -24,15 +24,17 @@ struct h2_head {
     const struct http_limits *limits;
     struct message *message;
     struct fields fields; /* of trailers */
-    struct slice method, scheme, authority, path, protocol, status, host, expect, length_text;
+    struct slice method, authority, path, protocol, host, expect, length_text;
     int64_t length; /* with `has_length` */
     uint32_t bytes; /* as RFC 9113 6.5.2 counts them: names, values and 32 a field */
     uint16_t lines;
     uint16_t cookies; /* lines of them */
     uint16_t seen;    /* pseudo-fields */
+    uint16_t status;  /* 0: none that may be */
     uint8_t block;    /* enum h2_block */
     uint8_t err;      /* enum err */
     bool regular;     /* a field that is none has come */
+    bool scheme_known;
     bool has_host, has_length, has_expect, trailers_ok;
 };
 

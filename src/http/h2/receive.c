@@ -28,11 +28,6 @@ enum {
     BLOCK_BYTES_TIMES = 4, /* of head_bytes_max: how much of a head that is too large is decoded, to answer it */
 };
 
-static struct h2_stream *find(nghttp2_session *session, int32_t id)
-{
-    return nghttp2_session_get_stream_user_data(session, id);
-}
-
 /* From a callback: nghttp2 fails, and the connection is told why. */
 static int abort_with(struct h2_conn *conn, uint32_t code)
 {
@@ -141,7 +136,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     conn->incoming = NULL;
     if (frame->hd.type != NGHTTP2_HEADERS)
         return 0;
-    struct h2_stream *s = request ? server_begin_stream(conn, frame->hd.stream_id) : find(session, frame->hd.stream_id);
+    struct h2_stream *s = request ? server_begin_stream(conn, frame->hd.stream_id) : h2_find(conn, frame->hd.stream_id);
     if (s == NULL)
         return request ? NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE : 0;
     s->head = h2_head_new(s->base.arena, h2_limits(conn),
@@ -253,12 +248,12 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
     case NGHTTP2_DATA:
         if (frame->data.padlen > 0 && frame->hd.length <= frame->data.padlen && !h2_spend(conn, COST_EMPTY_DATA))
             return calm_down(conn);
-        s = frame->hd.flags & NGHTTP2_FLAG_END_STREAM ? find(session, frame->hd.stream_id) : NULL;
+        s = frame->hd.flags & NGHTTP2_FLAG_END_STREAM ? h2_find(conn, frame->hd.stream_id) : NULL;
         if (s)
             end_body(s, NULL);
         break;
     case NGHTTP2_RST_STREAM:
-        s = find(session, frame->hd.stream_id);
+        s = h2_find(conn, frame->hd.stream_id);
         if (s)
             s->peer_reset = true;
         break;
@@ -329,7 +324,7 @@ static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, co
                          void *user)
 {
     struct h2_conn *conn = user;
-    struct h2_stream *s = find(session, id);
+    struct h2_stream *s = h2_find(conn, id);
 
     if (s == NULL) {
         conn->dropped_bytes += len;
@@ -415,11 +410,13 @@ void h2_read_more(struct stream *stream)
 static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, void *user)
 {
     struct h2_conn *conn = user;
-    struct h2_stream *s = conn->state == H2_CLOSED ? NULL : find(session, id);
+    struct h2_stream *s = conn->state == H2_CLOSED ? NULL : h2_find(conn, id);
 
     if (s == NULL)
         return 0;
+    conn->found = NULL;
     s->known = false;
+    s->forgotten = true;
     s->close_code = code;
     h2_add_news(s, NEWS_CLOSED);
     return 0;

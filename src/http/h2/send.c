@@ -50,7 +50,7 @@ ssize_t h2_give_body(nghttp2_session *session, int32_t id, uint8_t *buf, size_t 
                      nghttp2_data_source *source, void *user)
 {
     struct h2_conn *conn = user;
-    struct h2_stream *s = nghttp2_session_get_stream_user_data(session, id);
+    struct h2_stream *s = h2_find(conn, id);
     size_t copied;
 
     if (s == NULL) /* given back; its reset is on the way */
@@ -126,7 +126,7 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
     switch (frame->hd.type) {
     case NGHTTP2_HEADERS:
     case NGHTTP2_RST_STREAM:
-        s = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+        s = h2_find(conn, frame->hd.stream_id);
         if (s == NULL)
             break;
         s->base.bytes_out += FRAME_HEADER_BYTES + frame->hd.length;

@@ -15,6 +15,7 @@
 #include <pthread.h>
 
 #include "base/memory.h"
+#include "http/h2/write.h"
 
 enum {
     BLOCK_HEADER = 16, /* keeps what follows aligned */
@@ -85,6 +86,7 @@ static void make_options(void)
         return;
     h2_set_callbacks(callbacks);
     h2_set_send_callbacks(callbacks);
+    h2_write_init();
     nghttp2_option_set_no_auto_window_update(options, 1);
     nghttp2_option_set_no_http_messaging(options, 1);
     nghttp2_option_set_no_closed_streams(options, 1);

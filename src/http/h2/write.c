@@ -14,6 +14,19 @@ static const uint64_t own_fields = BIT(HOST) | BIT(CONTENT_LENGTH) | BIT(TRANSFE
                                    BIT(KEEP_ALIVE) | BIT(PROXY_CONNECTION) | BIT(UPGRADE) | BIT(TE) | BIT(EXPECT) |
                                    BIT(HTTP2_SETTINGS);
 
+/* Those that have an id, in lower case. */
+static char names[FIELD_COUNT][24];
+
+void h2_write_init(void)
+{
+    for (enum field_id id = FIELD_OTHER + 1; id < FIELD_COUNT; id++) {
+        struct slice name = field_name(id);
+        ENSURE(name.len <= sizeof(names[id]));
+        for (size_t i = 0; i < name.len; i++)
+            names[id][i] = char_lower(name.at[i]);
+    }
+}
+
 struct list {
     nghttp2_nv few[FEW], *v;
     size_t count;
@@ -30,14 +43,27 @@ static int begin(struct list *list, struct arena *arena, const struct fields *fi
     return list->v ? 0 : -ERR_MEMORY;
 }
 
-static void put(struct list *list, struct slice name, struct slice value)
+static void put_flagged(struct list *list, struct slice name, struct slice value, uint8_t flags)
 {
     list->v[list->count++] = (nghttp2_nv){
         .name = (uint8_t *)name.at,
         .value = (uint8_t *)value.at,
         .namelen = name.len,
         .valuelen = value.len,
+        .flags = flags,
     };
+}
+
+/* The name is ours: in lower case, and there for good. The value may go before the frame is made: it is copied. */
+static void put(struct list *list, struct slice name, struct slice value)
+{
+    put_flagged(list, name, value, NGHTTP2_NV_FLAG_NO_COPY_NAME);
+}
+
+/* So is the value. */
+static void put_constant(struct list *list, struct slice name, struct slice value)
+{
+    put_flagged(list, name, value, NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE);
 }
 
 static void put_length(struct list *list, int64_t length)
@@ -61,8 +87,12 @@ static bool is_handshake(const struct field *field)
 static void put_fields(struct list *list, const struct fields *fields, uint64_t skip, bool tunnel)
 {
     FIELDS_FOR_EACH (field, fields) {
-        if (!(skip >> field->id & 1) && !(tunnel && is_handshake(field)))
-            put(list, field->name, field->value);
+        if ((skip >> field->id & 1) || (tunnel && is_handshake(field)))
+            continue;
+        if (field->id != FIELD_OTHER)
+            put(list, slice_make(names[field->id], field->name.len), field->value);
+        else
+            put_flagged(list, field->name, field->value, NGHTTP2_NV_FLAG_NONE);
     }
 }
 
@@ -132,7 +162,10 @@ static int put_target(struct list *list, struct h2_stream *s, const struct messa
     if (!field_name_valid(head->method_name) || !visible(head->path) || !visible(head->query) ||
         !visible(head->authority))
         return -ERR_INTERNAL;
-    put(list, SLICE(":method"), extended ? SLICE("CONNECT") : head->method_name);
+    if (extended)
+        put_constant(list, SLICE(":method"), SLICE("CONNECT"));
+    else
+        put(list, SLICE(":method"), head->method_name);
     if (extended)
         put(list, SLICE(":protocol"), head->upgrade);
     if (head->method != METHOD_CONNECT) {
@@ -145,7 +178,7 @@ static int put_target(struct list *list, struct h2_stream *s, const struct messa
             at = slice_put(head->query, at);
             path = slice_make(whole, (size_t)(at - whole));
         }
-        put(list, SLICE(":scheme"), s->base.secure ? SLICE("https") : SLICE("http"));
+        put_constant(list, SLICE(":scheme"), s->base.secure ? SLICE("https") : SLICE("http"));
         put(list, SLICE(":path"), path);
     }
     put(list, SLICE(":authority"), head->authority);
@@ -164,9 +197,9 @@ int h2_submit_request(struct h2_stream *s, const struct message *head, bool end,
         return err;
     put_fields(&list, &head->fields, own_fields, extended);
     if (head->expect_continue)
-        put(&list, SLICE("expect"), SLICE("100-continue"));
+        put_constant(&list, SLICE("expect"), SLICE("100-continue"));
     if (head->trailers_ok && !extended)
-        put(&list, SLICE("te"), SLICE("trailers"));
+        put_constant(&list, SLICE("te"), SLICE("trailers"));
     if (head->body_length >= 0 && !s->asked_tunnel)
         put_length(&list, head->body_length);
     int32_t id = nghttp2_submit_request(s->conn->session, NULL, list.v, list.count, end ? NULL : &body, s);
