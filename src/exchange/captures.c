@@ -5,19 +5,6 @@
 
 #include "conf/conf.h"
 
-static bool is_letter(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
-}
-
-bool capture_name_valid(struct slice name)
-{
-    for (size_t i = 0; i < name.len; i++)
-        if (!is_letter(name.at[i]) && (i == 0 || name.at[i] < '0' || name.at[i] > '9'))
-            return false;
-    return name.len > 0;
-}
-
 /* In a template `{name}` or `{name...}`, in a regex `<name>` or `'name'`. */
 static bool names_capture(const struct conf_node *pattern, struct slice name)
 {

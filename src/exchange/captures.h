@@ -7,11 +7,10 @@
 #include <stdbool.h>
 
 #include "base/slice.h"
+#include "http/template.h"
 
 struct conf_node;
 
-/* A name of letters, digits and "_" that begins with no digit. */
-bool capture_name_valid(struct slice name);
 /* `node` is the handler's mapping or value in its route, or a member of it. True as well where the route is not at
  * hand. */
 bool capture_known(const struct conf_node *node, struct slice name);
