@@ -67,6 +67,7 @@ enum err_side { SIDE_NONE, SIDE_CLIENT, SIDE_UPSTREAM, SIDE_INTERNAL };
     X(UPSTREAM_REFUSED,       UPSTREAM, true,  502, "stream_refused",           "The service refused the stream")      \
     X(HTTP_1_1_REQUIRED,      UPSTREAM, false, 502, "http_1_1_required",        "The service takes this request over HTTP/1.1 only") \
     X(NO_EXTENDED_CONNECT,    UPSTREAM, false, 502, "no_extended_connect",      "The service takes no upgrade over HTTP/2 (RFC 8441)") \
+    X(NOT_HTTP2,              UPSTREAM, true,  502, "not_http2",                "The service does not speak HTTP/2")   \
     X(UPSTREAM_CLOSED,        UPSTREAM, false, 502, "closed_before_response",   "The service closed without answering") \
     X(UPSTREAM_RESET,         UPSTREAM, false, 502, "reset",                    "The service reset the connection")    \
     X(UPSTREAM_CUT,           UPSTREAM, false, 502, "body_cut",                 "The service's answer was cut short")  \

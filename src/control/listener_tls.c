@@ -246,8 +246,8 @@ static void ask_of_clients(struct tls_settings *settings, const struct client_ce
     settings->allowed_names = texts_of(&conf->names);
 }
 
-int listener_tls_load(const struct listener_tls_conf *conf, bool keep_certificate, const struct tls_reporter *reporter,
-                      struct tls_material **ret_material)
+int listener_tls_load(const struct listener_tls_conf *conf, enum tls_keep keep_certificate,
+                      const struct tls_reporter *reporter, struct tls_material **ret_material)
 {
     const struct certificate_conf *certificates = conf->certificates.items;
     size_t count = conf->certificates.count;

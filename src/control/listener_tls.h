@@ -4,10 +4,9 @@
 #pragma once
 
 #include "conf/conf.h"
+#include "tls/tls.h"
 
 struct settings;
-struct tls_material;
-struct tls_reporter;
 struct tls_ticket_settings;
 
 struct certificate_conf {
@@ -39,9 +38,9 @@ struct session_tickets_conf {
 };
 extern const struct conf_struct session_tickets_schema;
 
-/* Reads and checks the files of a listener's settings. As tls_material_load. `keep_certificate`: the clients'
- * certificates are passed on whole. */
-MUST_USE int listener_tls_load(const struct listener_tls_conf *conf, bool keep_certificate,
+/* Reads and checks the files of a listener's settings. As tls_material_load. `keep_certificate`: what of
+ * the clients' certificates is passed on beside texts. */
+MUST_USE int listener_tls_load(const struct listener_tls_conf *conf, enum tls_keep keep_certificate,
                                const struct tls_reporter *reporter, struct tls_material **ret_material);
 /* The same for the ticket keys; they are in force for the process from then on. */
 MUST_USE int session_tickets_use(const struct session_tickets_conf *conf, const struct tls_reporter *reporter);

@@ -25,16 +25,20 @@ enum {
 struct wanted {
     const struct listener_tls_conf *listener;
     const struct upstream_conf *upstream;
-    bool keep_certificate;
+    enum tls_keep keep_certificate;
 };
 
-static bool keeps_certificates(const struct forwarding_conf *forwarding)
+static enum tls_keep kept_certificates(const struct forwarding_conf *forwarding)
 {
     const int *parts = forwarding->client_certificate.items;
-    for (size_t i = 0; i < forwarding->client_certificate.count; i++)
-        if (parts[i] == PART_CERTIFICATE || parts[i] == PART_CHAIN)
-            return true;
-    return false;
+    enum tls_keep keep = TLS_KEEP_TEXTS;
+    for (size_t i = 0; i < forwarding->client_certificate.count; i++) {
+        if (parts[i] == PART_CHAIN)
+            return TLS_KEEP_CHAIN;
+        if (parts[i] == PART_CERTIFICATE)
+            keep = TLS_KEEP_CERTIFICATE;
+    }
+    return keep;
 }
 
 static int load(const struct wanted *wanted, const struct tls_reporter *reporter, struct tls_material **ret_material)
@@ -143,6 +147,14 @@ static struct slice subject_of(const char *text)
     return end ? slice_make(text, (size_t)(end - text)) : rest;
 }
 
+/* Behind the place of a field its name would stand twice. */
+static const char *without_field(const struct conf_node *node, const char *text)
+{
+    size_t len = node && node->key ? node->key->text.len : 0;
+    bool named = len > 0 && strncmp(text, node->key->text.at, len) == 0 && strncmp(text + len, ": ", 2) == 0;
+    return named ? text + len + 2 : text;
+}
+
 static void report(void *user, bool warning, const char *text)
 {
     const struct report_to *to = user;
@@ -150,9 +162,9 @@ static void report(void *user, bool warning, const char *text)
     if (!to->conf)
         log_write(warning ? LOG_LEVEL_WARNING : LOG_LEVEL_ERROR, "tls", "%s: %s", to->who, text);
     else if (warning)
-        conf_warn(to->conf, node, "%s", text);
+        conf_warn(to->conf, node, "%s", without_field(node, text));
     else
-        conf_error(to->conf, node, "%s", text);
+        conf_error(to->conf, node, "%s", without_field(node, text));
 }
 
 static void name_listener(struct report_to *to, const struct listener_conf *listener)
@@ -235,7 +247,7 @@ int secured_build_listeners(struct snapshot *s, const struct conf_node *root, co
     const struct listener_conf *listeners = s->settings.listeners.items;
     const struct conf_node *list = conf_get(root, "listeners");
     const struct conf_node *node = list && list->kind == NODE_LIST ? list->first : list;
-    bool keep = keeps_certificates(&s->settings.forwarding);
+    enum tls_keep keep = kept_certificates(&s->settings.forwarding);
     int rc = 0;
     s->secured_listeners = mem_must((s->settings.listeners.count + 1) * sizeof(*s->secured_listeners));
     s->secured_upstreams = mem_must((s->settings.upstreams.count + 1) * sizeof(*s->secured_upstreams));
@@ -385,7 +397,7 @@ static void look_at_listener(struct gateway *gateway, const struct snapshot *s, 
     const struct listener_conf *listener = &((const struct listener_conf *)s->settings.listeners.items)[index];
     struct secured *secured = &s->secured_listeners[index];
     const struct wanted wanted = { .listener = listener->tls,
-                                   .keep_certificate = keeps_certificates(&s->settings.forwarding) };
+                                   .keep_certificate = kept_certificates(&s->settings.forwarding) };
     struct report_to to = { .conf = NULL };
     if (!secured->material || !settled(secured, &wanted))
         return;

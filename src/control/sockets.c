@@ -182,6 +182,25 @@ static int duplicate(int fd, int *ret_fd)
     return *ret_fd < 0 ? -ERR_SYSTEM : 0;
 }
 
+/* Sockets of ours on that port (of an address that contains this one, or that it contains) are no other process's. */
+static bool has_port(const struct sockets *sockets, const struct address *address, const struct bound *but)
+{
+    for (size_t i = 0; i < sockets->count; i++) {
+        const struct bound *b = &sockets->v[i];
+        if (b != but && b->address.family != AF_UNIX && b->address.port == address->port)
+            return true;
+    }
+    return false;
+}
+
+/* With SO_REUSEPORT the kernel lets two processes of one user share a port: half of the connections would go astray. */
+static int ask_for(const struct sockets *sockets, const struct listener_conf *l, const struct bound *own)
+{
+    if (l->address.family == AF_UNIX || has_port(sockets, &l->address, own))
+        return 0;
+    return listen_probe(&l->address);
+}
+
 static int open_listener(struct sockets *sockets, const struct listener_conf *l, struct conf *conf,
                          const struct conf_node *node, unsigned workers)
 {
@@ -194,7 +213,9 @@ static int open_listener(struct sockets *sockets, const struct listener_conf *l,
                                             .reuse_port = !is_unix,
                                             .unix_mode = (int)l->unix_mode };
     for (unsigned i = 0; i < workers; i++) {
-        int rc = is_unix && i > 0 ? duplicate(b->fds[0], &b->fds[i]) : listen_open(&l->address, &options, &b->fds[i]);
+        int rc = i == 0 ? ask_for(sockets, l, b) : 0;
+        if (rc == 0)
+            rc = is_unix && i > 0 ? duplicate(b->fds[0], &b->fds[i]) : listen_open(&l->address, &options, &b->fds[i]);
         if (rc < 0) {
             char text[ADDRESS_TEXT_MAX];
             address_format(&l->address, true, text);

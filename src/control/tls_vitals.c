@@ -36,6 +36,15 @@ static void collect_handshakes(void *data, metric_emit *emit, void *ctx)
             }
 }
 
+static void collect_connections(void *data, metric_emit *emit, void *ctx)
+{
+    for (int side = 0; side < 2; side++)
+        for (int version = 0; version < 2; version++) {
+            const char *values[] = { side_words[side], version_words[version], NULL };
+            emit(ctx, values, sum(offsetof(struct tls_counters, open[side][version])));
+        }
+}
+
 static void collect_failures(void *data, metric_emit *emit, void *ctx)
 {
     for (int side = 0; side < 2; side++)
@@ -68,6 +77,12 @@ static const struct metric_family f_handshakes = {
     .kind = METRIC_COUNTER,
     .labels = { "side", "version", "resumed" },
 };
+static const struct metric_family f_connections = {
+    .name = "maitred_tls_connections",
+    .help = "TLS connections that are established now, with clients and with services (upstream).",
+    .kind = METRIC_GAUGE,
+    .labels = { "side", "version" },
+};
 static const struct metric_family f_failures = {
     .name = "maitred_tls_handshake_failures_total",
     .help = "TLS handshakes that failed, by reason; those that took too long are `handshake_timeout` in "
@@ -85,6 +100,7 @@ static const struct metric_family f_expiry = {
 
 static struct metric_source sources[] = {
     { &f_handshakes, collect_handshakes, NULL, NULL },
+    { &f_connections, collect_connections, NULL, NULL },
     { &f_failures, collect_failures, NULL, NULL },
     { &f_expiry, collect_expiries, NULL, NULL },
 };

@@ -256,7 +256,7 @@ static void observe_end(struct exchange *x)
     metric_cell **requests = x->plan ? x->plan->requests : x->worker->unrouted;
     if (requests)
         place_add(requests[r->status / 100 % STATUS_CLASSES], index, 1);
-    if (x->plan)
+    if (x->plan && !x->tunnel) /* how long one stays open says nothing of how fast answers come */
         place_observe_us(x->plan->latency, index, (r->end_ns - r->start_ns) / 1000);
     if (r->grpc)
         grpc_count(x);

@@ -141,6 +141,7 @@ enum grpc_status grpc_status_of_err(enum err err)
     case ERR_HEAD_TIMEOUT:
     case ERR_BODY_TIMEOUT:
         return GRPC_STATUS_DEADLINE_EXCEEDED;
+    case ERR_NOT_HTTP2:
     case ERR_UPSTREAM_BAD_HEAD:
     case ERR_UPSTREAM_BAD_BODY:
         return GRPC_STATUS_INTERNAL; /* another try would meet the same */

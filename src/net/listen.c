@@ -89,17 +89,43 @@ static int listen_start(int fd, const struct address *address, const struct list
     return sys->listen(fd, options->backlog > 0 ? options->backlog : SOMAXCONN);
 }
 
+/* A socket of the address's kind, or of IPv4 where the machine has no IPv6. */
+static int open_socket(struct address *address)
+{
+    int fd = sys->socket(address->family, SOCK_STREAM, 0);
+
+    if (fd < 0 && errno == EAFNOSUPPORT && address_is_any6(address)) {
+        address->family = AF_INET;
+        fd = sys->socket(address->family, SOCK_STREAM, 0);
+    }
+    return fd;
+}
+
+int listen_probe(const struct address *address)
+{
+    const struct listen_options alone = { .reuse_port = false };
+    struct address actual = *address;
+    struct sockaddr_storage at;
+    int fd = open_socket(&actual), keep_errno;
+
+    ENSURE(address->family != AF_UNIX);
+    if (fd < 0)
+        return -ERR_SYSTEM;
+    socklen_t len = address_to_sockaddr(&actual, &at);
+    bool unused = listen_prepare(fd, &actual, &alone) == 0 && listen_bind(fd, &at, len) == 0;
+    keep_errno = errno;
+    sys->close(fd);
+    errno = keep_errno;
+    return unused ? 0 : -ERR_SYSTEM;
+}
+
 int listen_open(const struct address *address, const struct listen_options *options, int *ret_fd)
 {
     struct address actual = *address;
     int fd, keep_errno;
 
     ENSURE(address->family != AF_UNSPEC);
-    fd = sys->socket(actual.family, SOCK_STREAM, 0);
-    if (fd < 0 && errno == EAFNOSUPPORT && address_is_any6(address)) {
-        actual.family = AF_INET;
-        fd = sys->socket(actual.family, SOCK_STREAM, 0);
-    }
+    fd = open_socket(&actual);
     if (fd < 0)
         return -ERR_SYSTEM;
     if (listen_start(fd, &actual, options) < 0) {

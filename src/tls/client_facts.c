@@ -28,16 +28,59 @@ static int keep_hex(struct conn_facts *facts, const unsigned char *at, size_t le
     return facts_keep(facts, slice_make(text, 2 * len), ret_text);
 }
 
-/* RFC 2253, bytes beyond ASCII and controls escaped. */
+static bool is_hex(char c)
+{
+    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'F') || (c >= 'a' && c <= 'f');
+}
+
+/* How long the element at `at` is: a byte, or an escape (RFC 2253, 2.4): "\\," or "\\C3". */
+static size_t element_at(struct slice text, size_t at)
+{
+    size_t left = text.len - at;
+
+    if (text.at[at] != '\\' || left < 2)
+        return 1;
+    return left >= 3 && is_hex(text.at[at + 1]) && is_hex(text.at[at + 2]) ? 3 : 2;
+}
+
+/* A byte within a character of UTF-8, which is written as an escape. */
+static bool continues(struct slice text, size_t at, size_t len)
+{
+    return len == 3 && (text.at[at + 1] == '8' || text.at[at + 1] == '9' || (text.at[at + 1] | 0x20) == 'a' ||
+                        (text.at[at + 1] | 0x20) == 'b');
+}
+
+size_t tls_name_cut(struct slice text, size_t len_max)
+{
+    size_t at = 0, character = 0, part = 0;
+
+    if (text.len <= len_max)
+        return text.len;
+    while (at <= len_max) {
+        size_t len = element_at(text, at);
+        if (!continues(text, at, len))
+            character = at;
+        if (text.at[at] == ',' && at > 0)
+            part = at;
+        at += len;
+    }
+    return part ? part : character;
+}
+
+/* RFC 2253, bytes beyond ASCII and controls escaped. One that is too long ends with a mark that no name can have. */
 static int keep_name(struct conn_facts *facts, const X509_NAME *name, struct slice *ret_text)
 {
     BIO *out = BIO_new(BIO_s_mem());
+    static const struct slice mark = { ",...", 4 };
     char *text = NULL;
     int rc = -ERR_MEMORY;
 
     if (out && X509_NAME_print_ex(out, name, 0, XN_FLAG_RFC2253) >= 0) {
-        long len = BIO_get_mem_data(out, &text);
-        rc = facts_keep(facts, slice_make(text, len > NAME_TEXT_MAX ? NAME_TEXT_MAX : (size_t)len), ret_text);
+        size_t len = (size_t)BIO_get_mem_data(out, &text);
+        size_t kept = tls_name_cut(slice_make(text, len), NAME_TEXT_MAX - mark.len);
+        if (kept < len)
+            memcpy(text + kept, mark.at, mark.len); /* it was longer than that */
+        rc = facts_keep(facts, slice_make(text, kept < len ? kept + mark.len : len), ret_text);
     }
     BIO_free(out);
     return rc;
@@ -132,7 +175,9 @@ static int keep_whole(struct conn_facts *facts, const struct tls_session *s, X50
     for (int i = 0; i < count; i++)
         behind[i] = sk_X509_value(chain, i);
     int rc = keep_der(facts, &certificate, 1, &facts->certificate);
-    return rc || count <= 0 ? rc : keep_der(facts, behind, count, &facts->chain);
+    return rc || count <= 0 || s->context->material->keep_certificate != TLS_KEEP_CHAIN
+               ? rc
+               : keep_der(facts, behind, count, &facts->chain);
 }
 
 static int keep_peer(const struct tls_session *s, struct conn_facts *facts, X509 *certificate)

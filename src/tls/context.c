@@ -67,14 +67,16 @@ static int verify_client(X509_STORE_CTX *store, void *context)
     return 0;
 }
 
-/* A session does not live longer than the certificate that it rests on. */
+/* A session does not live longer than the certificate that it rests on, and has nothing of its chain. */
 static SSL_TICKET_RETURN judge_ticket(SSL *ssl, SSL_SESSION *session, const unsigned char *name, size_t name_len,
                                       SSL_TICKET_STATUS status, void *context)
 {
     X509 *peer =
         status == SSL_TICKET_SUCCESS || status == SSL_TICKET_SUCCESS_RENEW ? SSL_SESSION_get0_peer(session) : NULL;
 
-    if (peer && X509_cmp_current_time(X509_get0_notAfter(peer)) <= 0)
+    const struct tls_material *m = context;
+
+    if (peer && (m->keep_certificate == TLS_KEEP_CHAIN || X509_cmp_current_time(X509_get0_notAfter(peer)) <= 0))
         return SSL_TICKET_RETURN_IGNORE_RENEW;
     switch (status) {
     case SSL_TICKET_EMPTY:
@@ -91,7 +93,7 @@ static SSL_TICKET_RETURN judge_ticket(SSL *ssl, SSL_SESSION *session, const unsi
 
 static int set_client_verification(SSL_CTX *ctx, struct tls_context *c)
 {
-    const struct tls_material *m = c->material;
+    struct tls_material *m = c->material;
     int mode = SSL_VERIFY_PEER;
 
     if (m->client_certificate == TLS_CERTIFICATE_NONE)
@@ -102,7 +104,7 @@ static int set_client_verification(SSL_CTX *ctx, struct tls_context *c)
     SSL_CTX_set_verify_depth(ctx, (int)m->verify_depth);
     SSL_CTX_set_cert_verify_callback(ctx, verify_client, c);
     SSL_CTX_set_client_CA_list(ctx, tls_authorities_names(m->authorities));
-    if (SSL_CTX_set_session_ticket_cb(ctx, NULL, judge_ticket, NULL) != 1)
+    if (SSL_CTX_set_session_ticket_cb(ctx, NULL, judge_ticket, m) != 1)
         return -ERR_MEMORY;
     return SSL_CTX_set1_cert_store(ctx, tls_authorities_store(m->authorities)), 0;
 }

@@ -107,7 +107,8 @@ static int expect_name(struct tls_layer *layer, SSL *ssl)
         return 0;
     if (ip)
         return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), layer->name) == 1 ? 0 : -ERR_MEMORY;
-    SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    /* Alternative names alone (RFC 9110, 4.3.4): a common name is a text that whoever signs may not have checked. */
+    SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
     return SSL_set1_host(ssl, layer->name) == 1 ? 0 : -ERR_MEMORY;
 }
 

@@ -89,7 +89,7 @@ static int check_lists(const struct tls_material *m, const struct tls_reporter *
     if (!trial)
         return -ERR_MEMORY;
     if (SSL_CTX_set_cipher_list(trial, m->ciphers) != 1) {
-        tls_report(reporter, false, "ciphers: no cipher of TLS 1.2 is selected by `%s`", m->ciphers);
+        tls_report(reporter, false, "ciphers: `%s` selects no cipher of TLS 1.2", m->ciphers);
         rc = -ERR_SYSTEM;
     }
     if (SSL_CTX_set_ciphersuites(trial, m->ciphersuites) != 1) {

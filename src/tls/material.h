@@ -62,7 +62,8 @@ struct tls_material {
     size_t alpn_wire_len;
     struct tls_authorities *authorities;
     unsigned verify_depth;
-    bool insecure, no_tickets, keep_certificate;
+    bool insecure, no_tickets;
+    enum tls_keep keep_certificate;
     enum tls_client_certificate client_certificate;
     char **allowed_names;
     size_t allowed_count;

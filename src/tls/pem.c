@@ -95,7 +95,8 @@ int tls_file_read(const char *path, const struct tls_reporter *reporter, struct 
         return 0;
     }
     if (error == ENOENT)
-        tls_report(reporter, false, "%s: there is no such file", path);
+        tls_report(reporter, false, "%s: there is no such file; paths are relative to the configuration's folder",
+                   path);
     else if (error == EFBIG)
         tls_report(reporter, false, "%s: larger than %d MiB, or growing", path, TLS_FILE_BYTES_MAX >> 20);
     else if (error)

@@ -61,6 +61,9 @@ static int make_ssl(struct tls_session *s, struct tls_layer *layer)
 static void session_free(struct tls_session *s, struct memory *memory)
 {
     task_cancel(&s->held_task);
+    if (s->counted)
+        atomic_store_explicit(s->counted, atomic_load_explicit(s->counted, memory_order_relaxed) - 1,
+                              memory_order_relaxed);
     memory_put(memory, s->left, s->left_size);
     if (s->established &&
         s->ssl) /* else the library would spoil the session for having no close_notify; RFC 5246, 7.2.1 */
@@ -124,8 +127,15 @@ static void count_success(struct tls_session *s)
     bool v13 = SSL_version(s->ssl) >= TLS1_3_VERSION, resumed = SSL_session_reused(s->ssl);
 
     tls_count(&s->context->worker->counters.handshakes[s->role][v13][resumed]);
+    s->counted = &s->context->worker->counters.open[s->role][v13];
+    tls_count(s->counted);
     if (s->role == TLS_CLIENT)
         tls_layer_note(s->layer, TLS_REASON_NONE, NULL);
+}
+
+static bool offers_h2_alone(const struct tls_material *m)
+{
+    return m->alpn_count == 1 && slice_eq(slice_from(m->alpn[0]), SLICE("h2"));
 }
 
 static int error_of(const struct tls_session *s)
@@ -135,7 +145,7 @@ static int error_of(const struct tls_session *s)
     if (s->reason == TLS_REASON_SYSTEM)
         return -ERR_SYSTEM;
     if (s->role == TLS_CLIENT)
-        return -ERR_TLS_FAILED;
+        return s->reason == TLS_REASON_ALPN && offers_h2_alone(s->context->material) ? -ERR_NOT_HTTP2 : -ERR_TLS_FAILED;
     switch ((enum tls_reason)s->reason) {
     case TLS_REASON_PLAIN_HTTP:
         return -ERR_PLAIN_HTTP;

@@ -11,7 +11,8 @@
  * layer is one target's: it holds the name that is checked and the newest session.
  *
  * What a transport does under TLS, beyond transport.h:
- *      establish  0, 1, or  client role: -ERR_TLS_FAILED, and what the connect gives;
+ *      establish  0, 1, or  client role: -ERR_TLS_FAILED, -ERR_NOT_HTTP2 (h2 was all that was offered, and it was
+ *                 refused), and what the connect gives;
  *                 server role: -ERR_HANDSHAKE_FAILED, -ERR_CERTIFICATE_REQUIRED, -ERR_CERTIFICATE_REFUSED, or
  *                 -ERR_PLAIN_HTTP: then the transport is plain from there on, so that an answer can be sent in clear;
  *                 both: -ERR_MEMORY, -ERR_SYSTEM. The facts are full when it says 0.
@@ -39,6 +40,8 @@ MUST_USE int tls_start(void);
 
 enum tls_role { TLS_SERVER, TLS_CLIENT };
 enum tls_version { TLS_VERSION_DEFAULT, TLS_VERSION_1_2, TLS_VERSION_1_3 };
+/* A ticket holds the certificate and not its chain: with TLS_KEEP_CHAIN clients that have shown one are not resumed. */
+enum tls_keep { TLS_KEEP_TEXTS, TLS_KEEP_CERTIFICATE, TLS_KEEP_CHAIN };
 enum tls_client_certificate { TLS_CERTIFICATE_NONE, TLS_CERTIFICATE_OPTIONAL, TLS_CERTIFICATE_REQUIRED };
 
 enum { TLS_CERTIFICATES_MAX = 10000, TLS_FILE_BYTES_MAX = 4 << 20, TLS_VERIFY_DEPTH_DEFAULT = 5 };
@@ -75,7 +78,7 @@ struct tls_settings {
      * (`*` is one label), "URI:spiffe://a/b", "URI:spiffe://a/b/..." with a `*` at the end for the rest,
      * "email:a@b.example", "email:*@b.example". */
     struct tls_texts allowed_names;
-    bool keep_certificate; /* server: conn_facts holds the client's certificate and its chain too */
+    enum tls_keep keep_certificate; /* server: what conn_facts holds of the client's certificate beside texts */
 
     uint32_t session_lifetime_s; /* server: how long a session may be resumed; 0: two hours */
     bool no_tickets;             /* server: no resumption */
@@ -174,6 +177,7 @@ struct tls_counters {
     /* [role][0: TLS 1.2, 1: TLS 1.3][resumed] */
     atomic_uint_least64_t handshakes[2][2][2];
     atomic_uint_least64_t failures[2][TLS_REASON_COUNT]; /* of handshakes; those that time out are not known here */
+    atomic_uint_least64_t open[2][2];                    /* [role][0: TLS 1.2, 1: TLS 1.3]: established now */
     atomic_uint_least64_t contexts;                      /* in use now */
 };
 

@@ -124,6 +124,7 @@ struct tls_session {
     /* What every further call gives, errno: each direction ends alone, so that what has come is still read after a
      * failed write; what the protocol forbids ends both. */
     int in_broken, out_broken;
+    atomic_uint_least64_t *counted; /* among the connections that are open */
     uint16_t reason;
     const char *failure; /* static text */
     SSL *ssl;
@@ -200,6 +201,9 @@ void tls_shutdown(struct transport *t);
 
 /* ---- client_facts.c ---- */
 
+/* How much of a name in RFC 2253's form is kept so that it has at most that many bytes: whole parts, or where one part
+ * is longer than that, whole characters. */
+size_t tls_name_cut(struct slice text, size_t len_max);
 /* Fills the facts of an established session. -ERR_MEMORY. */
 MUST_USE int tls_facts_fill(struct tls_session *s, struct conn_facts *facts);
 

@@ -108,7 +108,7 @@ static int pick_and_open(struct upstream_worker *w, const struct upstream_wish *
 static bool is_connect_failure(enum err err)
 {
     return err == ERR_CONNECT_REFUSED || err == ERR_CONNECT_TIMEOUT || err == ERR_CONNECT_FAILED ||
-           err == ERR_TLS_FAILED;
+           err == ERR_TLS_FAILED || err == ERR_NOT_HTTP2;
 }
 
 /* A stream that ended in both halves leaves its connection to serve again; any other takes it down with it. */

@@ -370,6 +370,35 @@ def test_services_are_told_of_the_certificate_and_believe_nothing_else(secure, a
     assert "Client-Cert" not in anonymous and "X-Client-Cert-Subject" not in anonymous
 
 
+def test_the_chain_is_told_on_every_connection_as_such_sessions_are_not_resumed(secure, authority, origin, folder):
+    service = origin()
+    middle = authority.issue("middle")
+    gw = secure(tls=mutual(authority, mode="optional"), upstreams={"app": {"targets": [service.address]}}, routes=[{"proxy": "app"}],
+                forwarding={"client_certificate": ["certificate", "chain"]})
+    client = authority.issue("client")
+    client.cert.write_text(client.cert.read_text() + middle.cert.read_text())
+    context = authority.context(client)
+    first = get(gw, context)
+    again = get(gw, context, session=first.session)
+    assert not again.reused
+    told = [r.fields.get("Client-Cert-Chain") for r in service.requests]
+    assert told[0] and told[0] == told[1], told
+    anonymous = authority.context()
+    first = get(gw, anonymous)
+    assert get(gw, anonymous, session=first.session).reused, "those without a certificate are"
+
+
+def test_open_tls_connections_are_a_gauge(secure, authority):
+    gw = secure()
+    with tls_connect(gw.tls_port, authority.context(version=TLS_1_3)) as one, tls_connect(gw.tls_port, authority.context(version=TLS_1_2)) as two:
+        for wire in (one, two):
+            wire.get("/", host="a.test")
+        for version in ("1.2", "1.3"):
+            gw.wait_for_metric(1, "maitred_tls_connections", side="client", version=version)
+    for version in ("1.2", "1.3"):
+        gw.wait_for_metric(0, "maitred_tls_connections", side="client", version=version)
+
+
 # ---- services ----
 
 
@@ -413,7 +442,21 @@ def test_a_service_that_does_not_speak_the_protocol_is_a_failed_handshake(gatewa
     gw = gateway(upstreams={"app": {"targets": [service.address], "protocol": "h2", "retry": {"attempts": 1},
                                     "tls": {"ca": str(authority.path), "server_name": "a.test"}}}, routes=[{"proxy": "app"}]).allow("handshake failed")
     assert gw.get("/").status == 502
+    assert gw.line(path="/")["error"]["word"] == "not_http2"
     assert not service.requests
+
+
+@pytest.mark.parametrize("says", [b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", b"220 mail.test\r\n"])
+def test_a_service_that_speaks_something_else_than_http2_is_named_so(gateway, origin, says):
+    def speak(wire):
+        wire.send(says)
+        wire.some()
+
+    service = origin(on_connect=speak)
+    gw = gateway(upstreams={"app": {"targets": [service.address], "protocol": "h2", "retry": {"attempts": 1}}}, routes=[{"proxy": "app"}])
+    response = gw.get("/")
+    assert response.status == 502 and "HTTP/2" in response.text
+    assert gw.line(path="/")["error"]["word"] == "not_http2"
 
 
 def test_an_address_is_verified_as_an_address(gateway, authority, tls_origin):

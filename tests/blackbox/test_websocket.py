@@ -289,6 +289,16 @@ def test_the_old_process_of_an_upgrade_tells_its_clients_and_the_new_one_takes_t
     again.close()
 
 
+def test_how_long_a_tunnel_was_open_is_no_latency(gateway, service, clients):
+    gw = gateway(to=service)
+    client = clients.connect(gw.port)
+    client.echo("hello")
+    client.close()
+    gw.line(status=101)
+    gw.wait_for_metric(1, "maitred_requests_total", **{"class": "1xx"})
+    assert gw.metric("maitred_request_duration_seconds_count") == 0
+
+
 def test_a_reload_that_removes_a_listener_tells_its_clients_alone(gateway, service, clients):
     second = ports.free_port()
     gw = gateway(to=service, timeouts={"drain": "8s"})

@@ -174,7 +174,7 @@ static bool finish_connecting(struct h2_conn *conn)
     if (result > 0)
         return false;
     if (result == 0 && !chose_h2(conn))
-        result = -ERR_TLS_FAILED;
+        result = -ERR_NOT_HTTP2;
     if (result < 0) {
         h2_conn_end(conn, (enum err) - result);
         return false;
@@ -321,6 +321,8 @@ static void stream_closed(struct h2_conn *conn, struct h2_stream *s)
         return;
     }
     enum err err = s->fault ? s->fault : h2_err_of(conn, s->close_code, s->peer_reset);
+    if (conn->spoken && !conn->settled && !s->peer_reset) /* nghttp2 has given up, whatever it says of streams */
+        err = h2_nonsense(conn);
     h2_detach(s);
     client_lost(conn, s, err);
 }

@@ -184,6 +184,7 @@ struct h2_conn {
     uint8_t abort_err; /* enum err */
     uint8_t todo;      /* enum h2_todo */
     bool is_client;
+    bool spoken;      /* bytes have come */
     bool settled;     /* client: the service's SETTINGS have come */
     bool draining;    /* no new streams */
     bool notice_sent; /* server: GOAWAY with 2^31-1; the last id follows a round trip later */
@@ -328,6 +329,8 @@ void client_head_done(struct h2_stream *s, bool end);
 void client_tell(struct h2_stream *s, enum h2_news news);
 void client_lost(struct h2_conn *conn, struct h2_stream *s, enum err err);
 void client_settled(struct h2_conn *conn);
+/* What it is called that the peer's bytes make no frames. */
+enum err h2_nonsense(const struct h2_conn *conn);
 /* GOAWAY came. */
 void client_gone(struct h2_conn *conn);
 /* The answers are known to have been read. */

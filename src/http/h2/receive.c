@@ -501,6 +501,14 @@ static void do_todo(struct h2_conn *conn)
         h2_conn_drain(conn, true);
 }
 
+/* A service begins with SETTINGS, or speaks something else. */
+enum err h2_nonsense(const struct h2_conn *conn)
+{
+    if (!conn->is_client)
+        return ERR_PROTOCOL;
+    return conn->settled ? ERR_UPSTREAM_BAD_HEAD : ERR_NOT_HTTP2;
+}
+
 static void session_failed(struct h2_conn *conn, ssize_t code)
 {
     uint32_t say = conn->abort_code;
@@ -513,13 +521,13 @@ static void session_failed(struct h2_conn *conn, ssize_t code)
         say = code == NGHTTP2_ERR_BAD_CLIENT_MAGIC ? NGHTTP2_PROTOCOL_ERROR : NGHTTP2_ENHANCE_YOUR_CALM;
     if (!conn->is_client && conn->server.host->on_dropped)
         conn->server.host->on_dropped(conn->server.host, ERR_PROTOCOL);
-    h2_conn_abort(conn, say, conn->is_client ? ERR_UPSTREAM_BAD_HEAD : ERR_PROTOCOL);
+    h2_conn_abort(conn, say, h2_nonsense(conn));
 }
 
 /* false: the connection takes no more. */
 static bool feed(struct h2_conn *conn, struct slice bytes)
 {
-    conn->in_session = true;
+    conn->spoken = conn->in_session = true;
     ssize_t taken = nghttp2_session_mem_recv(conn->session, (const uint8_t *)bytes.at, bytes.len);
     conn->in_session = false;
     if (taken < 0) {
@@ -558,7 +566,9 @@ static bool is_choked(const struct h2_conn *conn)
 static void peer_ended(struct h2_conn *conn, ssize_t how)
 {
     conn->fin = true;
-    if (conn->is_client)
+    if (conn->is_client && conn->spoken && !conn->settled)
+        h2_conn_end(conn, ERR_NOT_HTTP2);
+    else if (conn->is_client)
         h2_conn_end(conn, how == 0 && !conn->broken ? ERR_UPSTREAM_CLOSED : ERR_UPSTREAM_RESET);
     else
         h2_conn_end(conn, how == 0 ? ERR_CLIENT_CLOSED : ERR_CLIENT_RESET);

@@ -318,7 +318,7 @@ static void end_if_done(struct h2_conn *conn)
     } else if (conn->terminated) { /* nghttp2 found a frame that may not be */
         if (!conn->is_client && conn->server.host->on_dropped)
             conn->server.host->on_dropped(conn->server.host, ERR_PROTOCOL);
-        h2_conn_finish(conn, conn->is_client ? ERR_UPSTREAM_BAD_HEAD : ERR_PROTOCOL);
+        h2_conn_finish(conn, h2_nonsense(conn));
     } else if (conn->draining && conn->count == 0 && !nghttp2_session_want_read(conn->session)) {
         h2_conn_finish(conn, ERR_NONE);
     }

@@ -1,8 +1,10 @@
 /* Client certificates: required, optional, by rule, and what is known of who came. */
 #include <unistd.h>
 
+#include "base/assert.h"
 #include "base/memory.h"
 #include "pair.h"
+#include "tls/worker.h"
 
 static struct tls_settings asking(enum tls_client_certificate mode)
 {
@@ -35,7 +37,7 @@ static void who_came_is_known(void **state)
 
     certificate_make("user", "ec", "DNS:one.example,URI:spiffe://x/y,email:a@b.example", NULL);
     struct tls_settings s = asking(TLS_CERTIFICATE_REQUIRED);
-    s.keep_certificate = true;
+    s.keep_certificate = TLS_KEEP_CERTIFICATE;
     come(&p, &s, "user", TLS_VERSION_1_3);
     const struct conn_facts *f = p.server.t.facts;
     assert_int_equal(f->proof, PROOF_VERIFIED);
@@ -47,6 +49,57 @@ static void who_came_is_known(void **state)
     assert_true(f->certificate.len > 200);
     assert_int_equal((unsigned char)f->certificate.at[0], 0x30);
     pair_close(&p);
+}
+
+static void a_long_name_is_cut_between_its_parts_or_its_characters(void **state)
+{
+    static const struct {
+        const char *name;
+        size_t len_max, kept;
+    } cases[] = {
+        { "CN=a,O=b", 8, 8 },
+        { "CN=a,O=b", 7, 4 },
+        { "CN=a,O=b,C=c", 9, 8 },
+        { "CN=a\\,b,O=b", 8, 7 }, /* the escaped comma is none */
+        { "CN=a\\,b,O=b", 5, 4 },
+        { "CN=\\C3\\A4\\C3\\A4", 8, 3 },
+        { "CN=\\C3\\A4\\C3\\A4", 9, 9 },
+        { "CN=abcdef", 5, 5 },
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+        assert_int_equal(tls_name_cut(slice_from(cases[i].name), cases[i].len_max), cases[i].kept);
+}
+
+static void clients_that_have_shown_a_chain_that_is_wanted_are_not_resumed(void **state)
+{
+    struct pair p;
+
+    certificate_make("user", "ec", "DNS:one.example,URI:spiffe://x/y,email:a@b.example", NULL);
+    for (enum tls_version version = TLS_VERSION_1_2; version <= TLS_VERSION_1_3; version++)
+        for (enum tls_keep keep = TLS_KEEP_TEXTS; keep <= TLS_KEEP_CHAIN; keep++) {
+            struct tls_settings s = asking(TLS_CERTIFICATE_OPTIONAL), c = client_settings();
+            char key[128], path[128];
+            (void)snprintf(key, sizeof(key), "%s", certificate_path("user", ".key"));
+            (void)snprintf(path, sizeof(path), "%s", certificate_path("user", ".pem"));
+            const struct tls_files own = { .certificate = path, .key = key };
+            c.certificates = &own;
+            c.certificate_count = 1;
+            c.version_max = version;
+            s.keep_certificate = keep;
+            struct tls_layer *server = server_layer(0, &s), *client = client_layer(1, &c, "a.example");
+            for (int round = 0; round < 2; round++) {
+                pair_connect(&p, server, client);
+                pair_say(&p.server.t, &p.client.t, "with the ticket");
+                assert_int_equal(p.server.t.facts->resumed, round == 1 && keep != TLS_KEEP_CHAIN);
+                assert_true(text_is(p.server.t.facts->subject, "CN=user,O=Test"));
+                assert_int_equal(atomic_load(&tls_worker_counters(workers[0])->open[TLS_SERVER][version - 1]), 1);
+                pair_close(&p);
+                assert_int_equal(atomic_load(&tls_worker_counters(workers[0])->open[TLS_SERVER][version - 1]), 0);
+            }
+            tls_layer_drop(server);
+            tls_layer_drop(client);
+        }
 }
 
 static void none_is_refused_when_required_and_taken_when_optional(void **state)
@@ -122,6 +175,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(who_came_is_known),
+        TEST(a_long_name_is_cut_between_its_parts_or_its_characters),
+        TEST(clients_that_have_shown_a_chain_that_is_wanted_are_not_resumed),
         TEST(none_is_refused_when_required_and_taken_when_optional),
         TEST(a_bad_one_is_refused_even_when_optional),
         TEST(rules_for_names_decide),

@@ -172,6 +172,22 @@ static void a_client_says_what_is_wrong_with_a_certificate(void **state)
     pair_close(&p);
 }
 
+/* The common name is the target's, but it is none of the alternative names. */
+static void a_service_is_not_known_by_its_common_name(void **state)
+{
+    struct pair p;
+
+    certificate_make("common.example", "ec", "email:a@b.example", NULL);
+    struct tls_settings s = server_settings("common.example"), c = client_settings();
+    struct tls_layer *server = server_layer(0, &s), *client = client_layer(1, &c, "common.example");
+    pair_connect(&p, server, client);
+    assert_int_equal(p.client.established, -ERR_TLS_FAILED);
+    assert_int_equal(p.client.reason, TLS_REASON_NAME);
+    pair_close(&p);
+    tls_layer_drop(server);
+    tls_layer_drop(client);
+}
+
 static char changes[512];
 static void on_change(void *user, const char *text)
 {
@@ -301,6 +317,7 @@ int main(void)
         TEST(the_name_chooses_the_certificate),
         TEST(the_kind_of_key_follows_what_the_client_can_do),
         TEST(a_client_says_what_is_wrong_with_a_certificate),
+        TEST(a_service_is_not_known_by_its_common_name),
         TEST(a_targets_trouble_is_told_once_and_its_end),
         TEST(http_in_clear_is_recognised_and_can_be_answered),
         TEST(what_is_no_tls_is_refused_whatever_it_is),

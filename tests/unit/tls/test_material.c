@@ -36,8 +36,10 @@ static void each_problem_of_a_file_has_words_of_its_own(void **state)
     file_write(broken, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
     (void)snprintf(command, sizeof(command), "openssl pkey -in %s -aes128 -passout pass:secret -out %s", key, locked);
     assert_int_equal(system(command), 0);
-    refuse_files("/nowhere/x.pem", key, "/nowhere/x.pem: there is no such file");
-    refuse_files(a, "/nowhere/x.key", "/nowhere/x.key: there is no such file");
+    refuse_files("/nowhere/x.pem", key,
+                 "/nowhere/x.pem: there is no such file; paths are relative to the configuration's folder");
+    refuse_files(a, "/nowhere/x.key",
+                 "/nowhere/x.key: there is no such file; paths are relative to the configuration's folder");
     refuse_files(junk, key, "there is no certificate in PEM form");
     refuse_files(empty, key, "the file is empty");
     refuse_files(broken, key, "the certificate is malformed");
