@@ -174,7 +174,7 @@ static void end_request(struct fleet *f, uint32_t request, enum err err, unsigne
         .err = err, .status = (uint16_t)status, .started_ns = r->arrived_ns, .now_ns = f->now_ns
     };
     balancer_judge(b, r->target, &outcome);
-    balancer_finish(b, r->target, r->arrived_ns, f->now_ns);
+    balancer_finish(b, r->target, outcome.err == ERR_NONE ? 0 : r->arrived_ns, f->now_ns);
     if (err != ERR_NONE || status >= 500)
         f->failed++;
     else

@@ -47,6 +47,7 @@ struct outcome {
     enum err err;    /* ERR_NONE: there was an answer */
     uint16_t status; /* the answer's, gRPC's translated to HTTP's; 0: none */
     uint64_t started_ns, now_ns;
+    bool again; /* its head was judged before; now its body broke */
 };
 
 struct algorithm {
@@ -60,9 +61,9 @@ struct algorithm {
     int (*pick)(void *table, const struct target_group *group, const struct pick *pick);
     void (*free)(void *table);
     /* Of the target that was taken in the end, and of the same when its try is over; what they keep is in the target,
-     * as a set may change in between. May be NULL. */
+     * as a set may change in between. `waiting_since_ns` is 0 when the try has been answered. May be NULL. */
     void (*taken)(struct target *target, uint64_t now_ns);
-    void (*over)(struct target *target, uint64_t started_ns, uint64_t now_ns);
+    void (*over)(struct target *target, uint64_t waiting_since_ns, uint64_t now_ns);
     /* The try was answered or failed (never: cancelled by us or the client). May be NULL. */
     void (*judged)(struct target *target, const struct outcome *outcome);
     bool counts_total; /* cluster->in_flight is kept */
@@ -125,10 +126,11 @@ void balancer_done(struct balancer *b);
  * permits were missing. */
 MUST_USE int balancer_pick(struct balancer *b, const struct wish *wish, struct target **ret_target);
 /* An answer's head came, or the try failed: what the target is judged by. Not for tries that were cancelled. A try may
- * be judged twice: its head was fine, its body broke. */
+ * be judged twice: first its head was fine, then its body broke. `started_ns` is the wish's now_ns. */
 void balancer_judge(struct balancer *b, struct target *target, const struct outcome *outcome);
-/* Ends what pick began, and is right after a change of the set too. */
-void balancer_finish(struct balancer *b, struct target *target, uint64_t started_ns, uint64_t now_ns);
+/* Ends what pick began, and is right after a change of the set too. `waiting_since_ns`: the wish's now_ns, exactly; or 0
+ * when an answer has been judged, since nothing is waited for any more: a download that takes hours is no hung try. */
+void balancer_finish(struct balancer *b, struct target *target, uint64_t waiting_since_ns, uint64_t now_ns);
 
 static inline bool tried_has(const struct tried *tried, const struct target *target)
 {

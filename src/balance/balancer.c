@@ -139,10 +139,10 @@ void balancer_judge(struct balancer *b, struct target *target, const struct outc
         b->algorithm->judged(target, outcome);
 }
 
-void balancer_finish(struct balancer *b, struct target *target, uint64_t started_ns, uint64_t now_ns)
+void balancer_finish(struct balancer *b, struct target *target, uint64_t waiting_since_ns, uint64_t now_ns)
 {
     if (b->algorithm->over)
-        b->algorithm->over(target, started_ns, now_ns);
+        b->algorithm->over(target, waiting_since_ns, now_ns);
     if (b->algorithm->counts_total)
         atomic_fetch_sub_explicit(&b->cluster->in_flight, 1, memory_order_relaxed);
     unsigned before = atomic_fetch_sub_explicit(&target->in_flight, 1, memory_order_relaxed);

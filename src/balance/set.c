@@ -58,6 +58,8 @@ static bool make_groups(struct target_set *set)
     struct group_shared *shared =
         (void *)(((uintptr_t)set->shared_block + CACHE_LINE - 1) & ~(uintptr_t)(CACHE_LINE - 1));
     set->group_count = groups;
+    for (uint32_t i = 0; i < groups; i++)
+        pthread_mutex_init(&shared[i].building, NULL);
     struct target_group *group = set->groups;
     *group = (struct target_group){ .slots = set->slots, .shared = shared };
     for (uint32_t i = 0; i < set->count; i++) {
@@ -95,8 +97,21 @@ static bool index_sticky(struct target_set *set)
     return true;
 }
 
+static void tables_free(struct group_shared *shared)
+{
+    while (shared->tables) {
+        struct group_table *gone = shared->tables;
+        shared->tables = gone->next;
+        gone->free(gone->table);
+        mem_free(gone);
+    }
+    pthread_mutex_destroy(&shared->building);
+}
+
 static void set_free(struct target_set *set)
 {
+    for (uint32_t i = 0; i < set->group_count; i++)
+        tables_free(set->groups[i].shared);
     mem_free(set->groups);
     mem_free(set->by_sticky);
     mem_free(set->shared_block);
@@ -148,4 +163,33 @@ const struct target_slot *target_set_find_sticky(const struct target_set *set, u
             high = middle;
     }
     return NULL;
+}
+
+static struct group_table *group_table_new(const struct target_group *group,
+                                           void *(*build)(const struct target_group *), void (*free)(void *))
+{
+    struct group_table *made = mem_alloc(sizeof *made);
+    void *table = made ? build(group) : NULL;
+    if (!table) {
+        mem_free(made);
+        return NULL;
+    }
+    *made = (struct group_table){ .next = group->shared->tables, .table = table, .build = build, .free = free };
+    group->shared->tables = made;
+    return made;
+}
+
+const void *target_group_table(const struct target_group *group, void *(*build)(const struct target_group *),
+                               void (*free)(void *))
+{
+    struct group_shared *shared = group->shared;
+    pthread_mutex_lock(&shared->building);
+    struct group_table *found = shared->tables;
+    while (found && found->build != build)
+        found = found->next;
+    if (!found)
+        found = group_table_new(group, build, free);
+    const void *table = found ? found->table : NULL;
+    pthread_mutex_unlock(&shared->building);
+    return table;
 }

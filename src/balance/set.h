@@ -8,6 +8,8 @@
  */
 #pragma once
 
+#include <pthread.h>
+
 #include "balance/target.h"
 
 struct target_slot {
@@ -19,9 +21,21 @@ struct target_slot {
     bool elsewhere;   /* in another zone than the gateway */
 };
 
+struct target_group;
+
+/* An immutable table of a group, which all workers read. */
+struct group_table {
+    struct group_table *next;
+    void *table;
+    void *(*build)(const struct target_group *group);
+    void (*free)(void *table);
+};
+
 /* What the workers share of a group. */
 struct group_shared {
-    _Alignas(64) atomic_uint turn; /* of whoever takes turns */
+    _Alignas(64) atomic_uint turn;         /* of whoever takes turns */
+    _Alignas(64) pthread_mutex_t building; /* of the tables; never in a pick */
+    struct group_table *tables;
 };
 
 struct target_group {
@@ -49,3 +63,7 @@ struct target_set *target_set_hold(struct target_set *set);
 void target_set_drop(struct target_set *set);
 /* The slot of a session, NULL when there is none. */
 const struct target_slot *target_set_find_sticky(const struct target_set *set, uint64_t sticky);
+/* The group's table of this kind (told by how it is built): built by the first worker that asks, kept with the set.
+ * Other workers wait for it meanwhile, which takes no longer than building one of their own. NULL without memory. */
+const void *target_group_table(const struct target_group *group, void *(*build)(const struct target_group *),
+                               void (*free)(void *table));

@@ -12,6 +12,7 @@
 
 #include "balance/cluster.h"
 #include "balance/health.h"
+#include "balance/response_time.h"
 #include "base/err.h"
 #include "net/address.h"
 
@@ -34,6 +35,7 @@ struct target {
     atomic_uint refs;
     atomic_uint connections; /* open or opening, idle ones included, over all workers */
     atomic_ullong picks, failures;
+    struct response_time times; /* of the algorithm that goes by them; on a line of its own */
     /* written seldom */
     _Alignas(64) atomic_uint barred; /* enum target_bar; 0: available */
     atomic_uint tls_reason;          /* why its last TLS handshake failed, enum tls_reason; 0: it did not */

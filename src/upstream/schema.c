@@ -108,6 +108,10 @@ static const struct conf_field upstream_fields[] = {
       .offset = CONF_AT(upstream_conf, balance.algorithm),
       .default_text = "round_robin",
       .doc = "How a target is chosen for each request." },
+    { .name = "hash",
+      .type = { .kind = CONF_STRUCT, .structure = &hash_schema },
+      .offset = CONF_AT(upstream_conf, balance.hash),
+      .doc = "What `hash` and `ip_hash` place requests by, and how." },
     { .name = "slow_start",
       .type = { .kind = CONF_DURATION, .max = 24 * HOUR_MS },
       .offset = CONF_AT(upstream_conf, balance.slow_start_ms),
@@ -383,6 +387,7 @@ static void check_upstream(struct conf *conf, const struct conf_node *node, void
     report_doubles(conf, placed, count);
     mem_free(placed);
     check_names(conf, node, upstream);
+    hash_check(conf, node, &upstream->balance);
     health_check_fits(conf, node, "health_check", upstream->health_check, upstream);
     health_check_fits(conf, node, "readiness_check", upstream->readiness_check, upstream);
     if (weights == 0)

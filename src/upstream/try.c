@@ -47,8 +47,10 @@ static void judge(struct upstream_try *try_, enum err err, unsigned status)
 
 void upstream_judge(struct upstream_try *try_, unsigned status)
 {
-    if (try_->target)
-        judge(try_, ERR_NONE, status);
+    if (!try_->target || try_->answered)
+        return;
+    try_->answered = true;
+    judge(try_, ERR_NONE, status);
 }
 
 void upstream_close(struct upstream_try *try_, enum err err)
@@ -63,7 +65,7 @@ void upstream_close(struct upstream_try *try_, enum err err)
     }
     if (err_info(err)->side == SIDE_UPSTREAM)
         judge(try_, err, 0);
-    balancer_finish(&w->balancer, try_->target, try_->started_ns, w->loop->now_ns);
+    balancer_finish(&w->balancer, try_->target, try_->answered ? 0 : try_->started_ns, w->loop->now_ns);
     try_->stream = NULL;
     try_->target = NULL;
     try_->local = NULL;

@@ -4,18 +4,23 @@
  * Ties are common (an idle upstream is one big tie) and decide the distribution under light load, so they take turns:
  * by a cursor where weights are equal, by smooth weighted round robin among the tied where they are not.
  *
- * A pick looks at every target, each on cache lines that other workers write: right for hundreds of targets, not for
- * ten thousand.  With equal weights it stops at the first one that is idle.
+ * Up to LOOK_MAX targets all are looked at, each on cache lines that other workers write; with equal weights looking
+ * stops at the first one that is idle.  Among more targets a sample drawn by weight is: the best of sixteen is nearly
+ * the best of all, and among the idle the draw divides by weight.
  */
 #include "base/assert.h"
 #include "base/sys.h"
 
 #include "balance/algorithms/algorithms.h"
+#include "balance/algorithms/weighted_draw.h"
+
+enum { LOOK_MAX = 128 };
 
 struct least_connections {
-    uint32_t cursor;   /* where looking begins: behind the last one picked */
-    bool equal;        /* all weights are the same */
-    int32_t credits[]; /* when they are not: of the smooth choice among tied targets */
+    struct weighted_draw *draw; /* NULL: all are looked at */
+    uint32_t cursor;            /* where looking begins: behind the last one picked */
+    bool equal;                 /* all weights are the same */
+    int32_t credits[];          /* when they are not: of the smooth choice among tied targets */
 };
 
 /* What a pass over all targets found. */
@@ -29,12 +34,29 @@ static struct lowest find_lowest(const struct least_connections *lc, const struc
                                  const struct pick *pick);
 static int choose_tied(struct least_connections *lc, const struct target_group *group, const struct pick *pick,
                        struct lowest low);
+static int pick_of_sample(const struct least_connections *lc, const struct target_group *group,
+                          const struct pick *pick);
+
+static void least_connections_free(void *table)
+{
+    struct least_connections *lc = table;
+    mem_free(lc->draw);
+    mem_free(lc);
+}
 
 static void *least_connections_build(const struct target_group *group, const struct balance_conf *conf, unsigned worker)
 {
-    struct least_connections *lc = mem_zalloc(sizeof *lc + group->count * sizeof *lc->credits);
+    uint32_t looked_at = group->count <= LOOK_MAX ? group->count : 0;
+    struct least_connections *lc = mem_zalloc(sizeof *lc + looked_at * sizeof *lc->credits);
     if (!lc)
         return NULL;
+    if (group->count > LOOK_MAX) {
+        lc->draw = weighted_draw_new(group);
+        if (lc->draw)
+            return lc;
+        mem_free(lc);
+        return NULL;
+    }
     lc->cursor = group->count ? worker % group->count : 0;
     lc->equal = true;
     for (uint32_t i = 1; i < group->count; i++)
@@ -45,6 +67,8 @@ static void *least_connections_build(const struct target_group *group, const str
 static int least_connections_pick(void *table, const struct target_group *group, const struct pick *pick)
 {
     struct least_connections *lc = table;
+    if (lc->draw)
+        return pick_of_sample(lc, group, pick);
     struct lowest low = find_lowest(lc, group, pick);
     int index = low.tied > 1 && !lc->equal ? choose_tied(lc, group, pick, low) : low.index;
     if (index != PICK_NONE)
@@ -57,7 +81,7 @@ const struct algorithm algorithm_least_connections = {
     .doc = LEAST_CONNECTIONS_DOC,
     .build = least_connections_build,
     .pick = least_connections_pick,
-    .free = mem_free,
+    .free = least_connections_free,
 };
 
 static uint32_t in_flight_of(const struct target_slot *slot)
@@ -109,4 +133,23 @@ static int choose_tied(struct least_connections *lc, const struct target_group *
         return low.index;
     lc->credits[best] -= sum;
     return best;
+}
+
+static int pick_of_sample(const struct least_connections *lc, const struct target_group *group, const struct pick *pick)
+{
+    int sample[DRAW_SAMPLE];
+    uint32_t count = weighted_draw_sample(lc->draw, group, pick, sample);
+    if (count == 0)
+        return PICK_NONE;
+    const struct target_slot *best = &group->slots[sample[0]];
+    uint64_t lowest = in_flight_of(best);
+    for (uint32_t i = 1; i < count && lowest > 0; i++) {
+        const struct target_slot *slot = &group->slots[sample[i]];
+        uint64_t in_flight = in_flight_of(slot);
+        if (in_flight * best->weight >= lowest * slot->weight)
+            continue;
+        best = slot;
+        lowest = in_flight;
+    }
+    return (int)(best - group->slots);
 }

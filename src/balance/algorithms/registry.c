@@ -20,5 +20,6 @@ const struct algorithm *algorithm_find(const char *name)
 
 const struct algorithm *algorithm_of(const struct balance_conf *conf)
 {
-    return algorithms[conf->algorithm];
+    const struct algorithm *algorithm = algorithms[conf->algorithm];
+    return algorithm->keyed && conf->hash.bound_percent > 0 ? &algorithm_bounded_hash : algorithm;
 }

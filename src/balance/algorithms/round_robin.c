@@ -1,12 +1,14 @@
 /*
- * Weighted round robin in three forms, chosen when the table is built:
+ * Weighted round robin, even over all workers together: they draw tickets from one counter, and a ticket says whose
+ * turn it is.
  *
- *      equal weights      a cursor: one step a pick, and one for each target that it passes by
- *      up to SMOOTH_MAX   smooth, O(n): credits grow by the weights, and the highest is charged their sum
- *      more               earliest deadline first (edf.h): as even but for ties, O(log n)
+ *      equal weights       the ticket modulo the number of targets
+ *      unequal             the ticket modulo the period of a schedule: weights 5, 1 and 1 give  a a b a c a a
+ *      period too long     earliest deadline first (edf.h), by each worker for itself, from different places
  *
- * A target that may not be picked earns no credit meanwhile, so it comes back without a burst.  Workers start at
- * different places, else all of them would send their first request to the first target.
+ * When the one whose turn it is may not be picked, the worker goes on from where it last did so: the turns of a target
+ * that is away are dealt out to the others by the same schedule, so by their weights, and it comes back without a
+ * burst.  The counter wraps around at 2^32, which moves the schedule once in so many requests.
  */
 #include "base/assert.h"
 #include "base/sys.h"
@@ -15,42 +17,30 @@
 #include "balance/algorithms/edf.h"
 
 enum {
-    SMOOTH_MAX = 32,    /* where the pass over all targets begins to cost more than the heap, as measured */
-    PASSED_BY_MAX = 8,  /* targets at the top of the heap that may not be picked, before all are looked at */
-    STAGGER_MAX = 1000, /* turns that a worker is ahead, at most */
+    SCHEDULE_MAX = 16384, /* entries: 64 KiB a worker */
+    SMOOTH_MAX = 32,      /* targets; building it is O(targets) an entry, so that more take the heap's order */
+    PASSED_BY_MAX = 8,    /* targets at the top of the heap that may not be picked, before all are looked at */
+    STAGGER_MAX = 1000,   /* turns that a worker is ahead with a heap, at most */
 };
 
 struct round_robin {
-    uint32_t cursor;
-    int32_t *credits; /* smooth: one a target; NULL otherwise */
-    struct edf *edf;  /* NULL otherwise */
+    uint32_t period;    /* 0: there is none */
+    uint32_t cursor;    /* in the schedule, of this worker's own way */
+    uint32_t *schedule; /* indices of targets; NULL: each one in turn */
+    struct edf *edf;    /* instead of a schedule; NULL otherwise */
 };
 
 static bool weights_equal(const struct target_group *group);
-static int pick_rotating(struct round_robin *rr, const struct target_group *group, const struct pick *pick);
-static int pick_smooth(struct round_robin *rr, const struct target_group *group, const struct pick *pick);
-static int pick_edf(struct round_robin *rr, const struct target_group *group, const struct pick *pick);
-static struct edf *edf_build(const struct target_group *group);
-
-/* Without a pick (when workers are staggered) only the weight counts. */
-static bool allowed(const struct pick *pick, const struct target_slot *slot)
-{
-    return pick ? pick_allowed(pick, slot) : slot->weight > 0;
-}
-
-static int choose(struct round_robin *rr, const struct target_group *group, const struct pick *pick)
-{
-    if (rr->credits)
-        return pick_smooth(rr, group, pick);
-    if (rr->edf)
-        return pick_edf(rr, group, pick);
-    return pick_rotating(rr, group, pick);
-}
+static uint64_t turns_of(const struct target_group *group, uint32_t *ret_unit);
+static bool schedule_build(struct round_robin *rr, const struct target_group *group, uint32_t unit);
+static int pick_turn(struct round_robin *rr, const struct target_group *group, const struct pick *pick);
+static int pick_edf(struct edf *edf, const struct target_group *group, const struct pick *pick);
+static struct edf *edf_build(const struct target_group *group, uint32_t unit);
 
 static void round_robin_free(void *table)
 {
     struct round_robin *rr = table;
-    mem_free(rr->credits);
+    mem_free(rr->schedule);
     mem_free(rr->edf);
     mem_free(rr);
 }
@@ -60,24 +50,32 @@ static void *round_robin_build(const struct target_group *group, const struct ba
     struct round_robin *rr = mem_zalloc(sizeof *rr);
     if (!rr)
         return NULL;
-    if (!weights_equal(group)) {
-        if (group->count <= SMOOTH_MAX)
-            rr->credits = mem_zalloc(group->count * sizeof *rr->credits);
-        else
-            rr->edf = edf_build(group);
-        if (!rr->credits && !rr->edf) {
+    uint32_t unit;
+    uint64_t turns = turns_of(group, &unit);
+    if (weights_equal(group)) {
+        rr->period = group->weight > 0 ? group->count : 0;
+    } else if (turns <= SCHEDULE_MAX || turns <= group->count) {
+        rr->period = (uint32_t)turns;
+        if (!schedule_build(rr, group, unit)) {
             round_robin_free(rr);
             return NULL;
         }
+    } else {
+        rr->edf = edf_build(group, unit);
+        if (!rr->edf) {
+            round_robin_free(rr);
+            return NULL;
+        }
+        for (unsigned i = 0; i < worker % STAGGER_MAX; i++)
+            edf_advance(rr->edf);
     }
-    for (unsigned i = 0; i < worker % STAGGER_MAX; i++)
-        (void)choose(rr, group, NULL);
     return rr;
 }
 
 static int round_robin_pick(void *table, const struct target_group *group, const struct pick *pick)
 {
-    return choose(table, group, pick);
+    struct round_robin *rr = table;
+    return rr->edf ? pick_edf(rr->edf, group, pick) : pick_turn(rr, group, pick);
 }
 
 const struct algorithm algorithm_round_robin = {
@@ -88,27 +86,46 @@ const struct algorithm algorithm_round_robin = {
     .free = round_robin_free,
 };
 
-/* Those of weight 0 apart: they are passed by. */
 static bool weights_equal(const struct target_group *group)
 {
-    uint16_t weight = 0;
-    for (uint32_t i = 0; i < group->count; i++) {
-        if (group->slots[i].weight == 0)
-            continue;
-        if (weight != 0 && group->slots[i].weight != weight)
+    for (uint32_t i = 1; i < group->count; i++)
+        if (group->slots[i].weight != group->slots[0].weight)
             return false;
-        weight = group->slots[i].weight;
-    }
     return true;
 }
 
-static int pick_rotating(struct round_robin *rr, const struct target_group *group, const struct pick *pick)
+/* How many turns a period has, and the weight that one turn stands for. */
+static uint64_t turns_of(const struct target_group *group, uint32_t *ret_unit)
 {
+    uint32_t unit = 0;
+    for (uint32_t i = 0; i < group->count; i++)
+        for (uint32_t a = group->slots[i].weight; a != 0;) {
+            uint32_t rest = unit % a;
+            unit = a;
+            a = rest;
+        }
+    *ret_unit = unit;
+    return unit ? group->weight / unit : 0;
+}
+
+static uint32_t turn_at(const struct round_robin *rr, uint32_t place)
+{
+    return rr->schedule ? rr->schedule[place] : place;
+}
+
+static int pick_turn(struct round_robin *rr, const struct target_group *group, const struct pick *pick)
+{
+    if (rr->period == 0)
+        return PICK_NONE;
+    uint32_t ticket = atomic_fetch_add_explicit(&group->shared->turn, 1, memory_order_relaxed);
+    uint32_t due = turn_at(rr, ticket % rr->period);
+    if (pick_allowed(pick, &group->slots[due]))
+        return (int)due;
     uint32_t at = rr->cursor;
-    for (uint32_t i = 0; i < group->count; i++) {
-        uint32_t here = at;
-        at = at + 1 == group->count ? 0 : at + 1;
-        if (allowed(pick, &group->slots[here])) {
+    for (uint32_t i = 0; i < rr->period; i++) {
+        uint32_t here = turn_at(rr, at);
+        at = at + 1 == rr->period ? 0 : at + 1;
+        if (pick_allowed(pick, &group->slots[here])) {
             rr->cursor = at;
             return (int)here;
         }
@@ -116,21 +133,42 @@ static int pick_rotating(struct round_robin *rr, const struct target_group *grou
     return PICK_NONE;
 }
 
-static int pick_smooth(struct round_robin *rr, const struct target_group *group, const struct pick *pick)
+/* In each turn all credits grow by the weights, and the highest is charged their sum (nginx's way). */
+static bool fill_smooth(struct round_robin *rr, const struct target_group *group)
 {
-    int best = PICK_NONE;
-    int32_t sum = 0;
-    for (uint32_t i = 0; i < group->count; i++) {
-        if (!allowed(pick, &group->slots[i]))
-            continue;
-        rr->credits[i] += group->slots[i].weight;
-        sum += group->slots[i].weight;
-        if (best == PICK_NONE || rr->credits[i] > rr->credits[best])
-            best = (int)i;
+    int64_t credits[SMOOTH_MAX] = { 0 };
+    for (uint32_t turn = 0; turn < rr->period; turn++) {
+        uint32_t best = 0;
+        for (uint32_t i = 0; i < group->count; i++) {
+            credits[i] += group->slots[i].weight;
+            if (credits[i] > credits[best])
+                best = i;
+        }
+        credits[best] -= group->weight;
+        rr->schedule[turn] = best;
     }
-    if (best != PICK_NONE)
-        rr->credits[best] -= sum;
-    return best;
+    return true;
+}
+
+static bool fill_by_deadlines(struct round_robin *rr, const struct target_group *group, uint32_t unit)
+{
+    struct edf *edf = edf_build(group, unit);
+    if (!edf)
+        return false;
+    for (uint32_t turn = 0; turn < rr->period; turn++) {
+        rr->schedule[turn] = edf->entries[0].index;
+        edf_advance(edf);
+    }
+    mem_free(edf);
+    return true;
+}
+
+static bool schedule_build(struct round_robin *rr, const struct target_group *group, uint32_t unit)
+{
+    rr->schedule = mem_alloc(rr->period * sizeof *rr->schedule);
+    if (!rr->schedule)
+        return false;
+    return group->count <= SMOOTH_MAX ? fill_smooth(rr, group) : fill_by_deadlines(rr, group, unit);
 }
 
 /*
@@ -142,7 +180,7 @@ static int pick_edf_among_all(struct edf *edf, const struct target_group *group,
     struct edf_entry *best = NULL;
     for (uint32_t i = 0; i < edf->count; i++) {
         struct edf_entry *entry = &edf->entries[i];
-        if (allowed(pick, &group->slots[entry->index]) && (!best || edf_before(entry, best)))
+        if (pick_allowed(pick, &group->slots[entry->index]) && (!best || edf_before(entry, best)))
             best = entry;
     }
     if (!best)
@@ -157,21 +195,18 @@ static int pick_edf_among_all(struct edf *edf, const struct target_group *group,
     return index;
 }
 
-static int pick_edf(struct round_robin *rr, const struct target_group *group, const struct pick *pick)
+static int pick_edf(struct edf *edf, const struct target_group *group, const struct pick *pick)
 {
-    struct edf *edf = rr->edf;
     for (int i = 0; i < PASSED_BY_MAX; i++) {
         uint32_t index = edf->entries[0].index;
-        if (allowed(pick, &group->slots[index])) {
-            edf_advance(edf);
-            return (int)index;
-        }
         edf_advance(edf);
+        if (pick_allowed(pick, &group->slots[index]))
+            return (int)index;
     }
     return pick_edf_among_all(edf, group, pick);
 }
 
-static struct edf *edf_build(const struct target_group *group)
+static struct edf *edf_build(const struct target_group *group, uint32_t unit)
 {
     struct edf *edf = mem_alloc(sizeof *edf + group->count * sizeof *edf->entries);
     if (!edf)
@@ -179,7 +214,7 @@ static struct edf *edf_build(const struct target_group *group)
     edf->count = 0;
     for (uint32_t i = 0; i < group->count; i++)
         if (group->slots[i].weight > 0)
-            edf_add(edf, i, group->slots[i].weight);
+            edf_add(edf, i, (uint16_t)(group->slots[i].weight / unit));
     edf_heapify(edf);
     return edf;
 }

@@ -78,7 +78,7 @@ static inline int pick_for(struct balancer *b, const struct tried *tried, bool r
 static inline void end_try(struct balancer *b, struct target *target, enum err err)
 {
     balancer_judge(b, target, &(struct outcome){ .err = err, .started_ns = 1, .now_ns = 2 });
-    balancer_finish(b, target, 1, 2);
+    balancer_finish(b, target, err == ERR_NONE ? 0 : 1, 2);
 }
 
 /* Picks and finishes at once; NULL when there is none. */

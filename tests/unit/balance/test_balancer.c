@@ -265,7 +265,7 @@ static void algorithms_are_found_by_name(void **state)
 {
     assert_ptr_equal(algorithm_find("round_robin"), &algorithm_round_robin);
     assert_ptr_equal(algorithm_find("least_connections"), algorithms[ALGORITHM_least_connections]);
-    assert_null(algorithm_find("random"));
+    assert_null(algorithm_find("coin_toss"));
     for (unsigned i = 0; i < ALGORITHM_COUNT; i++)
         assert_ptr_equal(algorithm_find(algorithms[i]->name), algorithms[i]);
     assert_null(algorithms[ALGORITHM_COUNT]);

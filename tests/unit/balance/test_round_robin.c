@@ -1,6 +1,9 @@
 /*
- * Round robin: its order, its exactness over a period in each of its three forms, and what it passes by.
+ * Round robin: its order, its exactness over a period in each of its forms and over workers together, and what it
+ * passes by.
  */
+#include <pthread.h>
+
 #include "sets.h"
 
 static void weights_five_one_one_interleave(void **state)
@@ -19,15 +22,83 @@ static void equal_weights_take_turns(void **state)
     balancer_done(&b);
 }
 
-static void workers_start_at_different_targets(void **state)
+/* Two workers' balancers over one set. */
+static void two_workers(struct balancer *here, struct balancer *there, const uint16_t *weights, uint32_t count)
 {
-    struct balancer b;
-    balancer_over(&b, &algorithm_round_robin, NULL, 3, 1);
-    assert_string_equal(picks(&b, 3), "bca");
-    balancer_done(&b);
-    balancer_over(&b, &algorithm_round_robin, (uint16_t[]){ 5, 1, 1 }, 3, 2);
-    assert_string_equal(picks(&b, 5), "bacaa");
-    balancer_done(&b);
+    struct target_set *set = set_of(weights, count);
+    balancer_of(here, &algorithm_round_robin, &plain_conf, target_set_hold(set), 0);
+    balancer_of(there, &algorithm_round_robin, &plain_conf, set, 1);
+}
+
+static void workers_take_turns_together(void **state)
+{
+    struct balancer here, there;
+    two_workers(&here, &there, (uint16_t[]){ 5, 1, 1 }, 3);
+    char order[15] = "";
+    for (int i = 0; i < 14; i++) {
+        const char *one = picks(i % 3 == 0 ? &here : &there, 1); /* the one more often than the other */
+        order[i] = one[0];
+    }
+    assert_string_equal(order, "aabacaaaabacaa");
+    balancer_done(&here);
+    balancer_done(&there);
+}
+
+static void a_target_that_is_down_is_made_up_for_evenly_by_each_worker(void **state)
+{
+    struct balancer here, there;
+    two_workers(&here, &there, (uint16_t[]){ 3, 2, 1, 4 }, 4);
+    bar(here.set, 3, BAR_UNHEALTHY);
+    unsigned times[4] = { 0 };
+    for (int i = 0; i < 600; i++)
+        times[*picks(i % 2 ? &here : &there, 1) - 'a']++;
+    assert_in_range(times[0], 297, 303);
+    assert_in_range(times[1], 197, 203);
+    assert_in_range(times[2], 97, 103);
+    balancer_done(&here);
+    balancer_done(&there);
+}
+
+enum { PICKS_EACH = 6000 };
+
+static void *pick_many(void *user)
+{
+    for (int i = 0; i < PICKS_EACH; i++)
+        assert_non_null(pick_one(user, NULL));
+    return NULL;
+}
+
+static void two_threads_together_are_exactly_even(void **state)
+{
+    static const uint16_t weights[] = { 3, 1, 2 };
+    struct balancer here, there;
+    two_workers(&here, &there, weights, 3);
+    pthread_t other;
+    assert_int_equal(pthread_create(&other, NULL, pick_many, &there), 0);
+    pick_many(&here);
+    pthread_join(other, NULL);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(atomic_load(&here.set->slots[i].target->picks), weights[i] * PICKS_EACH / 3);
+    balancer_done(&here);
+    balancer_done(&there);
+}
+
+/* No schedule is so long: each worker has an order of its own. */
+static void weights_without_a_common_measure_are_still_exact_for_each_worker(void **state)
+{
+    uint16_t weights[40];
+    uint32_t sum = 0;
+    for (unsigned i = 0; i < ARRAY_LEN(weights); i++)
+        sum += weights[i] = (uint16_t)(961 + i);
+    struct balancer here, there;
+    two_workers(&here, &there, weights, ARRAY_LEN(weights));
+    assert_true(pick_one(&here, NULL) != pick_one(&there, NULL));
+    balancer_done(&there);
+    uint32_t *times = tally(&here, sum);
+    for (unsigned i = 0; i < ARRAY_LEN(weights); i++)
+        assert_int_equal(times[i], weights[i]);
+    mem_free(times);
+    balancer_done(&here);
 }
 
 static void a_target_that_is_down_leaves_equal_shares_to_the_rest(void **state)
@@ -35,7 +106,7 @@ static void a_target_that_is_down_leaves_equal_shares_to_the_rest(void **state)
     struct balancer b;
     balancer_over(&b, &algorithm_round_robin, NULL, 4, 0);
     bar(b.set, 1, BAR_UNHEALTHY);
-    assert_string_equal(picks(&b, 9), "acdacdacd");
+    assert_string_equal(picks(&b, 12), "aacdaccdadcd"); /* the turns of b go to a, c and d in turn */
     unbar(b.set, 1);
     assert_string_equal(picks(&b, 4), "abcd");
     balancer_done(&b);
@@ -48,7 +119,7 @@ static void a_weighted_target_comes_back_without_a_burst(void **state)
     bar(b.set, 0, BAR_UNHEALTHY);
     assert_string_equal(picks(&b, 20), "bbbbbbbbbbbbbbbbbbbb");
     unbar(b.set, 0);
-    assert_string_equal(picks(&b, 6), "abaaba");
+    assert_string_equal(picks(&b, 6), "aabaab");
     balancer_done(&b);
 }
 
@@ -57,7 +128,7 @@ static void weight_zero_and_draining_are_passed_by(void **state)
     struct balancer b;
     balancer_over(&b, &algorithm_round_robin, (uint16_t[]){ 1, 0, 1, 1 }, 4, 0);
     bar(b.set, 3, BAR_DRAINING);
-    assert_string_equal(picks(&b, 4), "acac");
+    assert_string_equal(picks(&b, 6), "acaacc");
     balancer_done(&b);
 }
 
@@ -164,7 +235,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(weights_five_one_one_interleave),
         cmocka_unit_test(equal_weights_take_turns),
-        cmocka_unit_test(workers_start_at_different_targets),
+        cmocka_unit_test(workers_take_turns_together),
+        cmocka_unit_test(a_target_that_is_down_is_made_up_for_evenly_by_each_worker),
+        cmocka_unit_test(two_threads_together_are_exactly_even),
+        cmocka_unit_test(weights_without_a_common_measure_are_still_exact_for_each_worker),
         cmocka_unit_test(a_target_that_is_down_leaves_equal_shares_to_the_rest),
         cmocka_unit_test(a_weighted_target_comes_back_without_a_burst),
         cmocka_unit_test(weight_zero_and_draining_are_passed_by),

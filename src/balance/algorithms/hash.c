@@ -1,0 +1,113 @@
+/*
+ * Consistent hashing: requests with the same key go to the same target, on every worker, gateway and after every
+ * restart, as long as it is there.  How keys are placed is one of three tables (places.h); this file has what is around
+ * them: the table that the workers share, and the bound on a target's load.
+ *
+ * The bound counts all of the upstream's requests in flight against the weight of the group's targets that are
+ * available; when everything that may be picked is at its bound, the bound does not count.
+ */
+#include "base/assert.h"
+#include "base/sys.h"
+
+#include "balance/algorithms/algorithms.h"
+#include "balance/algorithms/places.h"
+
+struct hash {
+    const struct placement *placement;
+    const void *table; /* the group's */
+    const struct hash_conf *conf;
+    uint32_t epoch;     /* of the cluster, when the weight was summed up */
+    unsigned ignored;   /* bars that did not count then */
+    uint64_t available; /* weight */
+};
+
+static const struct placement *const placements[] = {
+    [HASH_MAGLEV] = &placement_maglev,
+    [HASH_RING] = &placement_ring,
+    [HASH_RENDEZVOUS] = &placement_rendezvous,
+};
+
+static struct cluster *cluster_of(const struct target_group *group)
+{
+    return group->slots[0].target->cluster;
+}
+
+static void sum_available(struct hash *hash, const struct target_group *group, unsigned ignored)
+{
+    hash->ignored = ignored;
+    hash->available = 0;
+    for (uint32_t i = 0; i < group->count; i++)
+        if (!(target_barred(group->slots[i].target) & ~ignored))
+            hash->available += group->slots[i].weight;
+}
+
+static void *hash_build(const struct target_group *group, const struct balance_conf *conf, unsigned worker)
+{
+    ENSURE((unsigned)conf->hash.table < ARRAY_LEN(placements));
+    struct hash *hash = mem_zalloc(sizeof *hash);
+    if (!hash)
+        return NULL;
+    hash->conf = &conf->hash;
+    hash->placement = placements[conf->hash.table];
+    hash->table = target_group_table(group, hash->placement->build, hash->placement->free);
+    if (!hash->table) {
+        mem_free(hash);
+        return NULL;
+    }
+    if (group->count > 0)
+        hash->epoch = atomic_load_explicit(&cluster_of(group)->epoch, memory_order_acquire);
+    sum_available(hash, group, 0);
+    return hash;
+}
+
+static int hash_pick(void *table, const struct target_group *group, const struct pick *pick)
+{
+    const struct hash *hash = table;
+    return hash->placement->find(hash->table, group, pick, &(struct load_bound){ .load = 0 });
+}
+
+static int bounded_hash_pick(void *table, const struct target_group *group, const struct pick *pick)
+{
+    struct hash *hash = table;
+    if (group->count == 0)
+        return PICK_NONE;
+    const struct cluster *cluster = cluster_of(group);
+    uint32_t epoch = atomic_load_explicit(&cluster->epoch, memory_order_acquire);
+    if (epoch != hash->epoch || pick->ignored != hash->ignored) {
+        hash->epoch = epoch;
+        sum_available(hash, group, pick->ignored);
+    }
+    uint64_t in_flight = atomic_load_explicit(&cluster->in_flight, memory_order_relaxed);
+    struct load_bound bound = { .load = (uint64_t)hash->conf->bound_percent * (in_flight + 1),
+                                .weight = hash->available * 100 };
+    int index = hash->placement->find(hash->table, group, pick, &bound);
+    return index != PICK_NONE ? index : hash_pick(table, group, pick);
+}
+
+const struct algorithm algorithm_hash = {
+    .name = "hash",
+    .doc = HASH_DOC,
+    .build = hash_build,
+    .pick = hash_pick,
+    .free = mem_free,
+    .keyed = true,
+};
+
+const struct algorithm algorithm_ip_hash = {
+    .name = "ip_hash",
+    .doc = IP_HASH_DOC,
+    .build = hash_build,
+    .pick = hash_pick,
+    .free = mem_free,
+    .keyed = true,
+};
+
+const struct algorithm algorithm_bounded_hash = {
+    .name = "hash",
+    .doc = HASH_DOC,
+    .build = hash_build,
+    .pick = bounded_hash_pick,
+    .free = mem_free,
+    .counts_total = true,
+    .keyed = true,
+};
