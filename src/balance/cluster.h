@@ -8,12 +8,14 @@
 #pragma once
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct cluster {
     atomic_uint refs;
     /* Moves whenever a target of it becomes available or ceases to be: balancers then look at all of them anew. */
     atomic_uint epoch;
+    atomic_bool settled; /* its first targets were complete: what comes later is new, and starts slowly */
     /* Tries on all its targets now; kept for algorithms that ask for it (`counts_total`). */
     _Alignas(64) atomic_uint in_flight;
     char *name;

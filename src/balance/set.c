@@ -40,6 +40,29 @@ static bool sort_slots(struct target_set *set, const struct target_slot *slots)
     return true;
 }
 
+/* The names come from answers that are replaced long before the set is. */
+static bool copy_hosts(struct target_set *set)
+{
+    size_t size = 0;
+    for (uint32_t i = 0; i < set->count; i++)
+        size += set->slots[i].host ? strlen(set->slots[i].host) + 1 : 0;
+    if (size == 0)
+        return true;
+    char *at = set->hosts = mem_alloc(size);
+    if (!at)
+        return false;
+    for (uint32_t i = 0; i < set->count; i++) {
+        const char *host = set->slots[i].host, *last = i > 0 ? set->slots[i - 1].host : NULL;
+        if (!host)
+            continue;
+        bool same = last && strcmp(host, last) == 0;
+        size_t len = strlen(host) + 1;
+        set->slots[i].host = same ? last : memcpy(at, host, len);
+        at += same ? 0 : len;
+    }
+    return true;
+}
+
 static bool same_group(const struct target_slot *a, const struct target_slot *b)
 {
     return a->priority == b->priority && a->elsewhere == b->elsewhere;
@@ -115,6 +138,7 @@ static void set_free(struct target_set *set)
     mem_free(set->groups);
     mem_free(set->by_sticky);
     mem_free(set->shared_block);
+    mem_free(set->hosts);
     mem_free(set);
 }
 
@@ -126,7 +150,7 @@ struct target_set *target_set_new(const struct target_slot *slots, uint32_t coun
         return NULL;
     atomic_init(&set->refs, 1);
     set->count = count;
-    if (!sort_slots(set, slots) || !make_groups(set) || !index_sticky(set)) {
+    if (!sort_slots(set, slots) || !copy_hosts(set) || !make_groups(set) || !index_sticky(set)) {
         set_free(set);
         return NULL;
     }

@@ -14,7 +14,7 @@
 
 struct target_slot {
     struct target *target;
-    const char *host; /* the name that its address is one of; NULL: it was given as an address. The configuration's. */
+    const char *host; /* the name that its address is one of; NULL: it was given as an address. The set's own copy */
     uint64_t sticky;  /* what a session's cookie says of it; 0: nothing */
     uint16_t weight;  /* 0 drains: existing work ends, nothing new */
     uint8_t priority; /* 0 serves first */
@@ -54,6 +54,7 @@ struct target_set {
     uint32_t *by_sticky;         /* indices of those with a `sticky`, in its order */
     uint32_t sticky_count;
     void *shared_block;
+    char *hosts; /* what the slots' `host` point to */
     struct target_slot slots[]; /* group by group, else in the order given */
 };
 

@@ -9,6 +9,7 @@
 #include "control/gateway.h"
 #include "dns/resolver.h"
 #include "observe/log.h"
+#include "upstream/targets.h"
 #include "upstream/upstream.h"
 
 struct watch {
@@ -38,31 +39,6 @@ struct names {
 
 /* ---- sets ---- */
 
-static bool is_listed(const struct target_slot *slots, uint32_t count, const struct address *address)
-{
-    for (uint32_t i = 0; i < count; i++)
-        if (address_eq(&slots[i].target->address, address))
-            return true;
-    return false;
-}
-
-static uint32_t add_target(const struct followed *f, struct target_slot *slots, uint32_t count,
-                           const struct address *address, const char *host, int64_t weight)
-{
-    char text[ADDRESS_TEXT_MAX], name[ADDRESS_TEXT_MAX + DNS_NAME_MAX + 16];
-    if (is_listed(slots, count, address))
-        return count;
-    address_format(address, host == NULL, text);
-    if (host)
-        snprintf(name, sizeof(name), "%s:%u (%s)", host, address->port, text);
-    else
-        snprintf(name, sizeof(name), "%s", text);
-    slots[count] = (struct target_slot){ .target = target_get(upstream_name(f->upstream), address, name),
-                                         .host = host,
-                                         .weight = (uint16_t)weight };
-    return slots[count].target ? count + 1 : count;
-}
-
 static const struct watch *watch_of(const struct followed *f, const struct target_conf *target)
 {
     for (size_t i = 0; i < f->count; i++)
@@ -71,31 +47,39 @@ static const struct watch *watch_of(const struct followed *f, const struct targe
     return NULL;
 }
 
+static struct found_target found_at(const struct target_conf *t, const struct address *address)
+{
+    return (struct found_target){
+        .address = *address,
+        .host = t->host.at,
+        .zone = t->zone,
+        .weight = (uint16_t)t->weight,
+        .priority = (uint8_t)t->priority,
+        .backup = t->backup,
+    };
+}
+
 static void publish_targets(struct followed *f)
 {
     const struct upstream_conf *conf = upstream_settings(f->upstream);
     const struct target_conf *targets = conf->targets.items;
-    struct target_slot *slots = mem_must((conf->targets.count + f->count * DNS_ADDRESSES_MAX + 1) * sizeof(*slots));
-    uint32_t count = 0;
+    struct found_target *found = mem_must((conf->targets.count + f->count * DNS_ADDRESSES_MAX + 1) * sizeof(*found));
+    size_t count = targets_given(conf, found);
     for (size_t i = 0; i < conf->targets.count; i++) {
-        const struct target_conf *t = &targets[i];
-        if (t->address.family != AF_UNSPEC) {
-            count = add_target(f, slots, count, &t->address, NULL, t->weight);
+        if (targets[i].address.family != AF_UNSPEC)
             continue;
-        }
-        const struct dns_answer *answer = &watch_of(f, t)->last;
+        const struct dns_answer *answer = &watch_of(f, &targets[i])->last;
         for (uint32_t j = 0; j < answer->n; j++)
-            count = add_target(f, slots, count, &answer->v[j], t->host.at, t->weight);
+            found[count++] = found_at(&targets[i], &answer->v[j]);
     }
-    struct target_set *set = target_set_new(slots, count);
-    if (set) {
+    struct cluster *cluster = cluster_get(upstream_name(f->upstream));
+    struct target_set *set = cluster ? targets_build(upstream_name(f->upstream), conf, cluster, found, count) : NULL;
+    cluster_drop(cluster);
+    if (set)
         gateway_publish_targets(f->names->gateway, f->upstream, set);
-    } else {
-        for (uint32_t i = 0; i < count; i++)
-            target_drop(slots[i].target);
+    else
         log_error("names", "upstream `%s` keeps its targets: no memory for new ones", upstream_name(f->upstream));
-    }
-    mem_free(slots);
+    mem_free(found);
 }
 
 /* ---- watching ---- */

@@ -539,6 +539,13 @@ static const struct conf_field settings_fields[] = {
       0,
       NULL,
       "What services are told of the client." },
+    { "zone",
+      { .kind = CONF_STRING, .flags = CONF_NONEMPTY },
+      CONF_AT(settings, zone),
+      0,
+      NULL,
+      "Where this gateway stands, as in the targets' `zone`: those of the same zone are preferred. `${ZONE}` takes it "
+      "from the environment." },
     { "resolver",
       { .kind = CONF_STRUCT, .structure = &resolver_schema },
       CONF_AT(settings, resolver),

@@ -61,8 +61,10 @@ static struct upstream *make_upstream(const struct snapshot *s, const char *name
     struct conf *own = conf_branch(node, &branch);
     struct upstream_conf *conf = own ? arena_zalloc(conf_arena(own), sizeof(*conf)) : NULL;
     struct upstream *upstream = NULL;
-    if (conf && conf_load(own, branch, &upstream_schema, conf) == 0)
+    if (conf && conf_load(own, branch, &upstream_schema, conf) == 0) {
+        conf->own_zone = s->settings.zone ? arena_printf(conf_arena(own), "%s", s->settings.zone).at : NULL;
         upstream = upstream_new(name, conf, own, context->cells);
+    }
     if (upstream)
         upstream_limit(upstream, &s->server.limits);
     conf_free(own);
@@ -76,6 +78,7 @@ static int build_upstreams(struct snapshot *s, const struct conf_node *root, con
     struct printed *old = sorted_copy(previous ? previous->upstreams : NULL, old_count);
     s->upstreams = mem_must((s->settings.upstreams.count + 1) * sizeof(*s->upstreams));
     uint64_t limits = fingerprint_node(conf_get(root, "limits"));
+    limits = hash_mix(limits + fingerprint_node(conf_get(root, "zone")));
     int rc = 0;
     for (size_t i = 0; i < s->settings.upstreams.count; i++) {
         const char *name;

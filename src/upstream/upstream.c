@@ -8,6 +8,7 @@
 #include "base/hash.h"
 #include "base/sys.h"
 #include "upstream/state.h"
+#include "upstream/targets.h"
 
 enum {
     RESPONSE_HEAD_BYTES_MAX = 65536, /* a service is trusted further than a client, but not with our memory */
@@ -18,7 +19,7 @@ enum {
 
 _Static_assert(sizeof(struct upstream_cell) <= HOT_LINE_BYTES, "a worker's figures fit a cache line");
 
-static struct target_set *set_of_addresses(const char *name, const struct upstream_conf *conf);
+static struct target_set *set_of_addresses(const char *name, const struct upstream_conf *conf, struct cluster *cluster);
 static bool hot_part_new(struct upstream *upstream);
 static struct http_limits limits_of(const struct upstream_conf *conf);
 
@@ -33,7 +34,7 @@ struct upstream *upstream_new(const char *name, const struct upstream_conf *conf
     upstream->workers = workers;
     upstream->name = mem_alloc(name_size);
     upstream->cluster = cluster_get(name);
-    upstream->set = set_of_addresses(name, conf);
+    upstream->set = upstream->cluster ? set_of_addresses(name, conf, upstream->cluster) : NULL;
     if (upstream_wants_tls(conf))
         upstream->secured = mem_zalloc(workers * sizeof *upstream->secured);
     if (!upstream->name || !upstream->cluster || !upstream->set || (upstream_wants_tls(conf) && !upstream->secured) ||
@@ -159,28 +160,16 @@ void upstream_stats(const struct upstream *upstream, struct upstream_stats *ret_
 }
 
 /* Names have no target before they are resolved. */
-static struct target_set *set_of_addresses(const char *name, const struct upstream_conf *conf)
+static struct target_set *set_of_addresses(const char *name, const struct upstream_conf *conf, struct cluster *cluster)
 {
-    const struct target_conf *targets = conf->targets.items;
-    uint32_t count = 0;
-    struct target_slot *slots = mem_alloc((conf->targets.count + 1) * sizeof *slots);
-    if (!slots)
+    struct found_target *found = mem_alloc((conf->targets.count + 1) * sizeof *found);
+    if (!found)
         return NULL;
-    bool complete = true;
-    for (size_t i = 0; i < conf->targets.count && complete; i++) {
-        if (targets[i].address.family == AF_UNSPEC)
-            continue;
-        char text[ADDRESS_TEXT_MAX];
-        (void)address_format(&targets[i].address, true, text);
-        slots[count] = (struct target_slot){ .target = target_get(name, &targets[i].address, text),
-                                             .weight = (uint16_t)targets[i].weight };
-        complete = slots[count].target != NULL;
-        count += complete;
-    }
-    struct target_set *set = complete ? target_set_new(slots, count) : NULL;
-    for (uint32_t i = 0; !set && i < count; i++)
-        target_drop(slots[i].target);
-    mem_free(slots);
+    size_t count = targets_given(conf, found);
+    struct target_set *set = targets_build(name, conf, cluster, found, count);
+    if (count == conf->targets.count)
+        atomic_store_explicit(&cluster->settled, true, memory_order_relaxed);
+    mem_free(found);
     return set;
 }
 

@@ -19,6 +19,7 @@
 
 struct health_check_conf;
 struct loop;
+struct sticky_conf;
 struct tls_context;
 struct tls_material;
 struct tls_reporter;
@@ -29,7 +30,9 @@ struct target_conf {
     struct address address; /* AF_UNSPEC when a name */
     struct slice host;      /* name to resolve, terminated; empty for an address */
     uint16_t port;
-    int64_t weight;
+    int64_t weight, priority;
+    bool backup;
+    const char *zone; /* NULL: none */
 };
 struct upstream_timeouts {
     int64_t connect_timeout_ms, idle_timeout_ms;
@@ -65,6 +68,8 @@ struct upstream_conf {
     struct upstream_retry retry;
     struct upstream_tls_conf *tls; /* NULL or not `on`: plain */
     struct health_check_conf *health_check, *readiness_check; /* upstream/health_conf.h; NULL: none */
+    struct sticky_conf *sticky; /* upstream/sticky.h; NULL: none */
+    const char *own_zone;   /* the gateway's; by control, not a field of it; NULL: none */
     struct upstream *built; /* by control, before the handlers that refer to it are loaded; not a field of the file */
 };
 extern const struct conf_struct upstream_schema; /* of upstream_conf */

@@ -143,7 +143,9 @@ void attempt_open(struct proxying *p)
         exchange_fail(x, (enum err) - rc, SLICE_EMPTY);
         return;
     }
-    const struct upstream_wish wish = { .tried = &p->tried, .down = x->down, .fresh = p->insist_fresh };
+    const struct upstream_wish wish = {
+        .key = p->key, .sticky = p->session, .tried = &p->tried, .down = x->down, .fresh = p->insist_fresh
+    };
     rc = upstream_open(p->proxy->upstream, x->worker->index, &wish, x->arena, &up_events, p, &p->try);
     if (rc < 0 && !p->try.target) {
         exchange_fail(x, (enum err) - rc, SLICE_EMPTY);

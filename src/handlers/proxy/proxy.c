@@ -53,7 +53,7 @@ static int proxy_load(struct conf *conf, const struct conf_node *node, const voi
     if (!upstream->built)
         return -1; /* its own mistakes are reported */
     struct proxy *proxy = mem_must(sizeof(*proxy));
-    if (target_compile(conf, node, s, proxy) < 0) {
+    if (target_compile(conf, node, s, proxy) < 0 || key_compile(conf, node, upstream, proxy) < 0) {
         mem_free(proxy->parts);
         mem_free(proxy);
         return -1;
@@ -66,6 +66,7 @@ static int proxy_load(struct conf *conf, const struct conf_node *node, const voi
 static void proxy_unload(void *data)
 {
     struct proxy *proxy = data;
+    key_done(proxy);
     upstream_drop(proxy->upstream);
     mem_free(proxy->parts);
     mem_free(proxy);
@@ -99,6 +100,10 @@ static void proxy_start(struct exchange *x, void *state, const void *data)
     p->counted = true;
     int rc = target_shape(p);
     call_start(p);
+    if (rc == 0)
+        rc = key_compute(p);
+    if (rc == 0)
+        rc = session_read(p);
     if (rc == 0)
         rc = forwarding_add_hop(x, x->plan->forwarding, &p->head);
     if (rc < 0) {
@@ -142,6 +147,7 @@ static void accept_response(struct proxying *p)
     x->record.up_head_ns = x->worker->loop.now_ns;
     x->record.up_status = up->head->status;
     up->splice_in_ok = x->down->splices && exchange_body_passes(x, DIR_RESPONSE);
+    session_set(p, up->head);
     exchange_respond(x, up->head, &up->in);
     if (x->tunnel)
         request_reopen(p);

@@ -7,6 +7,8 @@
  *      call.c     what is different for gRPC
  *      request.c  the request's body, with a bounded replay for the next try
  *      target.c   the path and host that the service sees
+ *      key.c      what the upstream's algorithm places requests by
+ *      session.c  sticky sessions: the cookie
  *
  * An answer is *accepted* when its final head is handed to the spine; retries end there, or once more of the body has
  * gone out than the replay holds.  No one else in the program retries.
@@ -18,6 +20,7 @@
 
 #include "base/pipe.h"
 #include "exchange/exchange.h"
+#include "http/template.h"
 #include "upstream/upstream.h"
 
 enum {
@@ -46,7 +49,9 @@ struct proxy {
     struct path_part *parts;   /* NULL: the path stays as it is */
     unsigned part_count;
     enum host_mode host_mode;
+    bool keyed; /* the algorithm goes by `key` */
     struct slice host;
+    struct template key;
 };
 
 struct interim {
@@ -74,6 +79,8 @@ struct proxying {
     struct pipe replay;                         /* copies of what was taken from the body */
     struct pipe feed;                           /* a later try sends this first */
     uint64_t response_deadline_ms, retry_at_ms; /* 0: not waiting for it */
+    uint64_t key;                               /* of keyed algorithms */
+    uint64_t session;                           /* the mark in its cookie; 0: none */
     uint8_t events;                             /* enum attempt_event */
     uint8_t stale_tries;
     bool trying; /* `try` is open */
@@ -115,3 +122,11 @@ void request_await_response(struct proxying *p); /* all of it is out: the respon
 int target_compile(struct conf *conf, const struct conf_node *node, const struct proxy_conf *settings,
                    struct proxy *ret_proxy);
 MUST_USE int target_shape(struct proxying *p);
+/* key.c: compiled when the configuration loads; 0 or -1 after conf_error. `node` is the handler's. */
+int key_compile(struct conf *conf, const struct conf_node *node, const struct upstream_conf *upstream,
+                struct proxy *ret_proxy);
+void key_done(struct proxy *proxy);
+MUST_USE int key_compute(struct proxying *p); /* 0 or -ERR_MEMORY */
+/* session.c: harmless for upstreams without sticky sessions */
+MUST_USE int session_read(struct proxying *p); /* behind target_shape; 0 or -ERR_MEMORY */
+void session_set(struct proxying *p, struct message *head);
