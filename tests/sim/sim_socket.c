@@ -48,6 +48,7 @@ struct sim_socket *sim_socket_new(int family)
 
 void sim_socket_free(struct sim_socket *socket)
 {
+    sim_event_cancel(&socket->connect_event);
     while (socket->first) {
         struct sim_bytes *next = socket->first->next;
         free(socket->first);
