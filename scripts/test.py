@@ -212,7 +212,7 @@ def step_tsan(step):
     if not build(step, "tsan", ["-Dbuildtype=debugoptimized", "-Db_sanitize=thread", "-Dbench=false"]):
         return
     threaded = ["loop/mailbox", "observe/metrics", "observe/access_log", "observe/log", "balance/target",
-                "upstream/try", "upstream/pool"]
+                "balance/round_robin", "balance/composed", "upstream/try", "upstream/pool"]
     listed = subprocess.run(["meson", "test", "-C", os.path.join(BUILD, "tsan"), "--list"], stdout=subprocess.PIPE,
                             stderr=subprocess.DEVNULL, text=True, check=False).stdout
     present = [name for name in threaded if name in listed]
