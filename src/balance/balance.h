@@ -104,6 +104,7 @@ struct balancer {
     uint32_t per_target_max; /* 0: none */
     struct rng rng;
     unsigned worker;
+    uint64_t trial_ns; /* when a breaker's open time is over, and its target may be picked again; 0: none is open */
 };
 
 /* What one request wants. */
@@ -123,7 +124,7 @@ MUST_USE int balancer_update(struct balancer *b, struct target_set *set);
 void balancer_done(struct balancer *b);
 
 /* 0 and the target (a reference and an in-flight count are taken), -ERR_NO_TARGET, or -ERR_UPSTREAM_FULL when only
- * permits were missing. */
+ * permits were missing; -ERR_BREAKER_OPEN when the upstream's circuit breaker does not let it try. */
 MUST_USE int balancer_pick(struct balancer *b, const struct wish *wish, struct target **ret_target);
 /* An answer's head came, or the try failed: what the target is judged by. Not for tries that were cancelled. A try may
  * be judged twice: first its head was fine, then its body broke. `started_ns` is the wish's now_ns. */

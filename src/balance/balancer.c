@@ -6,6 +6,7 @@
  * our increment decides, since another worker may have taken the last permit in between.  Nothing here takes a lock.
  */
 #include "balance/balance.h"
+#include "balance/circuits.h"
 #include "balance/share.h"
 #include "base/assert.h"
 #include "base/hash.h"
@@ -81,6 +82,7 @@ int balancer_update(struct balancer *b, struct target_set *set)
     b->tables = tables;
     b->spread = spread;
     b->spread.epoch = atomic_load_explicit(&b->cluster->epoch, memory_order_acquire);
+    b->trial_ns = circuits_look(set, b->conf, 0);
     spread_compute(&b->spread, set, b->conf);
     return 0;
 }
@@ -92,19 +94,23 @@ void balancer_done(struct balancer *b)
     b->cluster = NULL;
 }
 
-static void look_anew(struct balancer *b)
+static void look_anew(struct balancer *b, uint64_t now_ns)
 {
     uint32_t epoch = atomic_load_explicit(&b->cluster->epoch, memory_order_acquire);
-    if (epoch == b->spread.epoch)
+    bool trial = b->trial_ns && now_ns >= b->trial_ns;
+    if (epoch == b->spread.epoch && !trial)
         return;
     b->spread.epoch = epoch;
+    b->trial_ns = circuits_look(b->set, b->conf, now_ns);
     spread_compute(&b->spread, b->set, b->conf);
 }
 
 int balancer_pick(struct balancer *b, const struct wish *wish, struct target **ret_target)
 {
     ENSURE(b->set);
-    look_anew(b);
+    if (!circuit_admits(b->cluster, b->conf, wish->now_ns, &b->rng))
+        return -ERR_BREAKER_OPEN;
+    look_anew(b, wish->now_ns);
     struct pick pick = {
         .key = wish->key,
         .tried = wish->tried && wish->tried->count ? wish->tried : NULL,
@@ -119,8 +125,11 @@ int balancer_pick(struct balancer *b, const struct wish *wish, struct target **r
         pick.tried = NULL;
         slot = pick_any(b, &pick);
     }
-    if (!slot)
+    if (!slot) {
+        if (b->conf->circuit_breaker)
+            breaker_release(&b->cluster->breaker, wish->now_ns);
         return only_full(b, &pick) ? -ERR_UPSTREAM_FULL : -ERR_NO_TARGET;
+    }
     struct target *target = target_hold(slot->target);
     atomic_fetch_add_explicit(&target->picks, 1, memory_order_relaxed);
     if (b->algorithm->counts_total)
@@ -135,12 +144,17 @@ void balancer_judge(struct balancer *b, struct target *target, const struct outc
 {
     if (err_info(outcome->err)->side == SIDE_UPSTREAM)
         atomic_fetch_add_explicit(&target->failures, 1, memory_order_relaxed);
+    if (b->conf->outlier)
+        outlier_judge(target, b->conf->outlier, b->set->count, outcome);
+    circuits_judge(target, b->conf, outcome);
     if (b->algorithm->judged)
         b->algorithm->judged(target, outcome);
 }
 
 void balancer_finish(struct balancer *b, struct target *target, uint64_t waiting_since_ns, uint64_t now_ns)
 {
+    if (waiting_since_ns != 0)
+        circuits_release(target, b->conf, waiting_since_ns);
     if (b->algorithm->over)
         b->algorithm->over(target, waiting_since_ns, now_ns);
     if (b->algorithm->counts_total)
@@ -159,6 +173,15 @@ static bool take_permit(struct target *target, uint32_t max)
     return false;
 }
 
+/* Its breaker lets it through; else the permit goes back. */
+static bool gets_through(const struct balancer *b, const struct pick *pick, struct target *target)
+{
+    if (circuit_admits_target(target, b->conf, pick->now_ns))
+        return true;
+    atomic_fetch_sub_explicit(&target->in_flight, 1, memory_order_relaxed);
+    return false;
+}
+
 /* A session stays with its target while that is well, though it may drain or have a weight of 0. */
 static const struct target_slot *pick_session(const struct balancer *b, const struct wish *wish,
                                               const struct pick *pick)
@@ -168,7 +191,7 @@ static const struct target_slot *pick_session(const struct balancer *b, const st
         return NULL;
     if (pick->tried && tried_has(pick->tried, slot->target))
         return NULL;
-    return take_permit(slot->target, pick->per_target_max) ? slot : NULL;
+    return take_permit(slot->target, pick->per_target_max) && gets_through(b, pick, slot->target) ? slot : NULL;
 }
 
 static uint32_t draw(const struct balancer *b, struct pick *pick, unsigned question)
@@ -202,9 +225,14 @@ static const struct target_slot *pick_in(struct balancer *b, struct pick *pick, 
             tried_add(&pick->passed, slot->target);
             continue;
         }
-        if (take_permit(slot->target, pick->per_target_max))
+        if (!take_permit(slot->target, pick->per_target_max)) {
+            races++;
+            continue;
+        }
+        /* With so many that are half-open, one more probe does no harm. */
+        if (pick->passed.count == TRIED_MAX || gets_through(b, pick, slot->target))
             return slot;
-        races++;
+        tried_add(&pick->passed, slot->target);
     }
     return NULL;
 }

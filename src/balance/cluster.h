@@ -11,6 +11,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "balance/breaker.h"
+#include "balance/outlier.h"
+
 struct cluster {
     atomic_uint refs;
     /* Moves whenever a target of it becomes available or ceases to be: balancers then look at all of them anew. */
@@ -19,6 +22,9 @@ struct cluster {
     /* Tries on all its targets now; kept for algorithms that ask for it (`counts_total`). */
     _Alignas(64) atomic_uint in_flight;
     char *name;
+    struct outlier_shared outlier; /* what is out, and why */
+    struct breaker breaker;        /* the upstream's circuit breaker */
+    atomic_ullong fallbacks;       /* requests that its fallback served */
 };
 
 /* The cluster of that upstream, made when there is none; a reference is given. Any thread but never on the way of a

@@ -49,24 +49,44 @@ uint64_t health_first_wait_ms(const struct health_pace *pace, struct rng *rng)
     return 1 + (within_ms > 0 ? rng_below(rng, (uint32_t)within_ms) : 0);
 }
 
-unsigned health_bar(enum health_kind kind)
-{
-    return kind == HEALTH_LIVENESS ? BAR_UNHEALTHY : BAR_UNREADY;
-}
-
 const char *health_kind_word(enum health_kind kind)
 {
-    return kind == HEALTH_LIVENESS ? "liveness" : "readiness";
+    static const char *const words[] = {
+        [HEALTH_LIVENESS] = "liveness", [HEALTH_READINESS] = "readiness", [HEALTH_AGENT] = "agent"
+    };
+    return words[kind];
+}
+
+static bool fails(const struct target *target, enum health_kind kind)
+{
+    const struct health_state *state = &target->health.checks[kind];
+    return state->known && state->failing;
+}
+
+bool health_is_ill(const struct target *target)
+{
+    return fails(target, HEALTH_LIVENESS) || target->agent.down;
+}
+
+static void set_bar(struct target *target, enum health_kind kind, uint64_t now_ns)
+{
+    if (kind == HEALTH_AGENT)
+        return; /* that it cannot be asked bars nothing */
+    unsigned bar = kind == HEALTH_LIVENESS ? BAR_UNHEALTHY : BAR_UNREADY;
+    if (kind == HEALTH_LIVENESS ? health_is_ill(target) : fails(target, kind))
+        (void)target_bar(target, bar, now_ns);
+    else
+        (void)target_unbar(target, bar, now_ns);
 }
 
 enum health_change target_probed(struct target *target, enum health_kind kind, const struct health_pace *pace,
                                  bool passed, uint64_t now_ns)
 {
     enum health_change change = health_note(&target->health.checks[kind], pace, passed);
-    if (change == HEALTH_BECAME_ILL)
-        target_bar(target, health_bar(kind), now_ns);
-    if (change == HEALTH_BECAME_WELL)
-        target_unbar(target, health_bar(kind) | (kind == HEALTH_LIVENESS ? BAR_EJECTED : 0), now_ns);
+    if (change != HEALTH_SAME)
+        set_bar(target, kind, now_ns);
+    if (change == HEALTH_BECAME_WELL && kind == HEALTH_LIVENESS)
+        (void)outlier_uneject(target, now_ns);
     return change;
 }
 
@@ -82,5 +102,7 @@ void target_unchecked(struct target *target, enum health_kind kind, uint64_t now
     if (--state->checkers > 0)
         return;
     *state = (struct health_state){ 0 };
-    target_unbar(target, health_bar(kind), now_ns);
+    set_bar(target, kind, now_ns);
+    if (kind == HEALTH_AGENT)
+        target_agent_forget(target, now_ns);
 }

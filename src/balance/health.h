@@ -19,8 +19,9 @@
 struct rng;
 struct target;
 
-/* Two questions that are asked apart: is it alive (or to be given up), and does it want work now? */
-enum health_kind { HEALTH_LIVENESS, HEALTH_READINESS, HEALTH_KINDS };
+/* Two questions that are asked apart: is it alive (or to be given up), and does it want work now? And what its agent
+ * says (agent.h), whose verdict is no more than that it can be asked. */
+enum health_kind { HEALTH_LIVENESS, HEALTH_READINESS, HEALTH_AGENT, HEALTH_KINDS };
 
 /* How often, and after how many probes in a row the verdict changes. */
 struct health_pace {
@@ -52,9 +53,9 @@ uint64_t health_wait_ms(const struct health_state *state, const struct health_pa
 /* For a first probe: anywhere within the fast interval, so that a thousand targets are not asked in one moment. */
 uint64_t health_first_wait_ms(const struct health_pace *pace, struct rng *rng);
 
-/* The bar of a kind: enum target_bar. */
-unsigned health_bar(enum health_kind kind);
-/* "liveness", "readiness": for logs and labels. */
+/* Given up by its liveness check or by its agent. */
+bool health_is_ill(const struct target *target);
+/* "liveness", "readiness", "agent": for logs and labels. */
 const char *health_kind_word(enum health_kind kind);
 
 /* Notes the probe on the target and sets or clears its bar. One that is alive again is no outlier any more. */

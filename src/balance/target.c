@@ -77,6 +77,7 @@ void target_drop(struct target *target)
     pthread_mutex_lock(&registry.lock);
     registry_remove(r);
     pthread_mutex_unlock(&registry.lock);
+    outlier_forget(target);
     cluster_drop(target->cluster);
     mem_free(r->block);
 }

@@ -10,8 +10,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "balance/agent.h"
+#include "balance/breaker.h"
 #include "balance/cluster.h"
 #include "balance/health.h"
+#include "balance/outlier.h"
 #include "balance/response_time.h"
 #include "base/err.h"
 #include "net/address.h"
@@ -41,6 +44,9 @@ struct target {
     atomic_uint tls_reason;          /* why its last TLS handshake failed, enum tls_reason; 0: it did not */
     atomic_ullong available_ns;      /* since when it has been available, by the loop's clock; 0: always */
     struct target_health health;     /* what its active checks found; the control thread's */
+    struct agent_state agent;        /* what its agent says */
+    struct outlier_state outlier;    /* what requests to it show */
+    struct breaker breaker;          /* its own circuit breaker */
 };
 
 /* Process-wide registry, control thread (a lock inside; not for workers): the same pointer for the same upstream and

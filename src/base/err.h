@@ -81,6 +81,7 @@ enum err_side { SIDE_NONE, SIDE_CLIENT, SIDE_UPSTREAM, SIDE_INTERNAL };
     X(NO_TARGET,              UPSTREAM, false, 503, "no_target",                "No target of the upstream is available") \
     X(UPSTREAM_FULL,          UPSTREAM, false, 503, "upstream_full",            "The upstream is at its limit")        \
     X(NAME_UNRESOLVED,        UPSTREAM, false, 503, "name_unresolved",          "The upstream's name does not resolve") \
+    X(BREAKER_OPEN,           UPSTREAM, false, 503, "circuit_open",             "The upstream fails too often to be tried now") \
     X(EXCHANGE_TIMEOUT,       UPSTREAM, false, 504, "exchange_timeout",         "The exchange took longer than allowed") \
     X(DEADLINE_EXCEEDED,      UPSTREAM, false, 504, "deadline_exceeded",        "The call took longer than its client allows") \
     /* ourselves */                                                                                                    \

@@ -40,7 +40,8 @@ static void judge(struct upstream_try *try_, enum err err, unsigned status)
 {
     struct upstream_worker *w = try_->local;
     const struct outcome outcome = {
-        .err = err, .status = (uint16_t)status, .started_ns = try_->started_ns, .now_ns = w->loop->now_ns
+        .err = err, .status = (uint16_t)status, .started_ns = try_->started_ns, .now_ns = w->loop->now_ns,
+        .again = err != ERR_NONE && try_->answered,
     };
     balancer_judge(&w->balancer, try_->target, &outcome);
 }

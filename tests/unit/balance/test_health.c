@@ -128,20 +128,27 @@ static void verdicts_bar_the_target_and_each_kind_its_own_way(void **state)
     target_drop(target);
 }
 
+static void eject(struct target *target, uint64_t now_ns)
+{
+    const struct outlier_conf one_is_enough = { .consecutive_5xx = 1, .base_ejection_ms = 1, .max_ejection_ms = 1 };
+    const struct outcome failed = { .err = ERR_NONE, .status = 500, .now_ns = now_ns };
+    assert_true(outlier_judge(target, &one_is_enough, 2, &failed));
+}
+
 static void one_that_is_alive_again_is_no_outlier_any_more(void **state)
 {
     struct target *target = target_numbered(0);
     target_checked(target, HEALTH_LIVENESS);
     (void)target_probed(target, HEALTH_LIVENESS, &pace, false, 1);
-    assert_true(target_bar(target, BAR_EJECTED, 2));
+    eject(target, 2);
     (void)target_probed(target, HEALTH_LIVENESS, &pace, true, 3);
     assert_int_equal(target_barred(target), BAR_UNHEALTHY | BAR_EJECTED);
     (void)target_probed(target, HEALTH_LIVENESS, &pace, true, 4);
     assert_int_equal(target_barred(target), 0);
-    assert_true(target_bar(target, BAR_EJECTED, 5));
+    eject(target, 5);
     (void)target_probed(target, HEALTH_LIVENESS, &pace, true, 6);
     assert_int_equal(target_barred(target), BAR_EJECTED); /* it had not become well by this probe */
-    (void)target_unbar(target, BAR_EJECTED, 7);
+    assert_true(outlier_uneject(target, 7));
     target_unchecked(target, HEALTH_LIVENESS, 8);
     target_drop(target);
 }
