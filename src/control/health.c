@@ -70,7 +70,7 @@ static struct health *watched;
 
 static const struct metric_family results_family = {
     .name = "maitred_health_probes_total",
-    .help = "Probes of health checks, by check (liveness, readiness) and result.",
+    .help = "Probes of health checks, by check (liveness, readiness, agent) and result.",
     .kind = METRIC_COUNTER,
     .labels = { "upstream", "check", "result" },
 };
@@ -86,11 +86,17 @@ static const struct metric_family health_family = {
     .kind = METRIC_GAUGE,
     .labels = { "upstream", "target", "check" },
 };
+static const struct metric_family share_family = {
+    .name = "maitred_target_agent_share",
+    .help = "What its agent lets a target take of its weight, 0 to 1.",
+    .kind = METRIC_GAUGE,
+    .labels = { "upstream", "target" },
+};
 
 static void collect_health(void *data, metric_emit *emit, void *ctx)
 {
     for (const struct checked *checked = watched->first; checked; checked = checked->next)
-        for (int kind = 0; kind < HEALTH_KINDS; kind++)
+        for (int kind = 0; kind < HEALTH_AGENT; kind++)
             for (uint32_t i = 0; i < checked->kinds[kind].count; i++) {
                 const struct target *target = checked->kinds[kind].v[i]->target;
                 const struct health_state *state = &target->health.checks[kind];
@@ -100,7 +106,18 @@ static void collect_health(void *data, metric_emit *emit, void *ctx)
             }
 }
 
+static void collect_shares(void *data, metric_emit *emit, void *ctx)
+{
+    for (const struct checked *checked = watched->first; checked; checked = checked->next)
+        for (uint32_t i = 0; i < checked->kinds[HEALTH_AGENT].count; i++) {
+            struct target *target = checked->kinds[HEALTH_AGENT].v[i]->target;
+            const char *values[] = { upstream_name(checked->upstream), target->name, NULL };
+            emit(ctx, values, target_agent_share(target));
+        }
+}
+
 static struct metric_source health_source = { &health_family, collect_health, NULL, NULL };
+static struct metric_source share_source = { &share_family, collect_shares, NULL, NULL };
 
 static void count_result(const struct checker *c, enum probe_result result)
 {
@@ -189,6 +206,28 @@ static void tell_well(const struct checker *c, bool first)
     else
         log_notice("health", "target %s of `%s` is %s again: %s passed", c->target->name, name, is,
                    probes_text(pace->healthy_after, "a probe", "probes", text));
+}
+
+/* What an agent says is told when it changes something; that it cannot be asked, once. */
+static void note_agent(const struct checker *c, const struct probe_report *report)
+{
+    uint64_t now_ns = c->checked->health->loop->now_ns;
+    const char *name = upstream_name(c->checked->upstream), *target = c->target->name;
+    const struct health_pace *pace = &c->checked->kinds[HEALTH_AGENT].conf->pace;
+    bool passed = report->result == PROBE_PASSED, first = !c->target->health.checks[HEALTH_AGENT].known;
+    enum health_change change = target_probed(c->target, HEALTH_AGENT, pace, passed, now_ns);
+    if (change == HEALTH_BECAME_ILL)
+        log_warning("health", "the agent of target %s of `%s` says nothing: %s; what it said last stands", target, name,
+                    report->why);
+    if (change == HEALTH_BECAME_WELL && !first)
+        log_notice("health", "the agent of target %s of `%s` speaks again", target, name);
+    if (!passed || !target_agent_said(c->target, &report->agent, now_ns))
+        return;
+    char text[AGENT_TEXT_MAX];
+    log_notice("health", "the agent of target %s of `%s` says: %s%s%s", target, name,
+               target_agent_text(c->target, text), report->agent.why[0] ? ": " : "", report->agent.why);
+    if (c->target->agent.down)
+        close_idle(c);
 }
 
 static void note(const struct checker *c, const struct probe_report *report)
@@ -292,7 +331,9 @@ static void on_report(void *user, const struct probe_report *report)
     c->probe = NULL;
     health->running--;
     count_result(c, report->result);
-    if (report->result != PROBE_GATEWAY)
+    if (report->result != PROBE_GATEWAY && c->kind == HEALTH_AGENT)
+        note_agent(c, report);
+    else if (report->result != PROBE_GATEWAY)
         note(c, report);
     else
         log_warning("health_probe", "a probe of target %s of `%s` could not be sent: %s", c->target->name,
@@ -448,8 +489,9 @@ static struct checked *checked_new(struct health *health, struct upstream *upstr
     checked->upstream = upstream_hold(upstream);
     checked->kinds[HEALTH_LIVENESS].conf = conf->health_check;
     checked->kinds[HEALTH_READINESS].conf = conf->readiness_check;
+    checked->kinds[HEALTH_AGENT].conf = conf->agent_check;
     for (int kind = 0; kind < HEALTH_KINDS; kind++) {
-        if (checked->kinds[kind].conf)
+        if (checked->kinds[kind].conf && kind != HEALTH_AGENT)
             make_series(checked, (enum health_kind)kind);
         take_set(checked, (enum health_kind)kind);
     }
@@ -513,7 +555,7 @@ void health_follow(struct health *health, const struct snapshot *snapshot)
     for (size_t i = 0; i < snapshot->upstream_count; i++) {
         struct upstream *upstream = snapshot->upstreams[i].object;
         const struct upstream_conf *conf = upstream_settings(upstream);
-        if (!conf->health_check && !conf->readiness_check)
+        if (!conf->health_check && !conf->readiness_check && !conf->agent_check)
             continue;
         struct checked *checked = find_checked(health, upstream);
         if (!checked) {
@@ -550,12 +592,14 @@ struct health *health_new(struct gateway *gateway)
     rng_init(&health->rng);
     watched = health;
     metrics_add_source(&health_source);
+    metrics_add_source(&share_source);
     return health;
 }
 
 void health_free(struct health *health)
 {
     metrics_remove_source(&health_source);
+    metrics_remove_source(&share_source);
     watched = NULL;
     for (struct checked *checked = health->first; checked; checked = checked->next)
         checked->wanted = false;

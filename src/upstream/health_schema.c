@@ -24,7 +24,6 @@ enum {
 };
 
 static int parse_range(struct conf *conf, const struct conf_node *node, void *ret_value);
-static int parse_ip(struct conf *conf, const struct conf_node *node, void *ret_value);
 static void validate_check(struct conf *conf, const struct conf_node *node, void *value);
 
 static const struct conf_word type_words[] = {
@@ -91,7 +90,7 @@ static const struct conf_field check_fields[] = {
       .offset = CONF_AT(health_check_conf, port),
       .doc = "Another port than the target's." },
     { .name = "address",
-      .type = { .kind = CONF_CUSTOM, .parse = parse_ip, .size = sizeof(struct address), .pattern = "IP" },
+      .type = { .kind = CONF_CUSTOM, .parse = health_parse_ip, .size = sizeof(struct address), .pattern = "IP" },
       .offset = CONF_AT(health_check_conf, address),
       .doc = "Another address than the target's, for a watchdog that speaks for the service." },
     { .name = "protocol",
@@ -179,7 +178,7 @@ static int parse_range(struct conf *conf, const struct conf_node *node, void *re
     return 0;
 }
 
-static int parse_ip(struct conf *conf, const struct conf_node *node, void *ret_value)
+int health_parse_ip(struct conf *conf, const struct conf_node *node, void *ret_value)
 {
     struct slice text = node->kind == NODE_SCALAR ? node->text : SLICE_EMPTY;
     if (address_parse_ip(text, ret_value) == 0)
@@ -281,7 +280,7 @@ static void check_headers(struct conf *conf, const struct health_check_conf *che
     }
 }
 
-static void check_pace(struct conf *conf, const struct conf_node *node, struct health_pace *pace)
+void health_check_pace(struct conf *conf, const struct conf_node *node, struct health_pace *pace)
 {
     const struct conf_node *timeout = conf_get(node, "timeout"), *fast = conf_get(node, "fast_interval");
     if (!timeout)
@@ -301,7 +300,7 @@ static void validate_check(struct conf *conf, const struct conf_node *node, void
     decide_type(conf, node, check);
     check_request(conf, node, check);
     check_headers(conf, check);
-    check_pace(conf, node, &check->pace);
+    health_check_pace(conf, node, &check->pace);
 }
 
 /* ---- beside the upstream ---- */
@@ -336,6 +335,13 @@ static bool has_unix_target(const struct upstream_conf *upstream)
     return false;
 }
 
+/* The field, or what holds it in short. */
+static const struct conf_node *place_of(const struct conf_node *node, const char *name)
+{
+    const struct conf_node *field = conf_get(node, name);
+    return field ? field : node;
+}
+
 void health_check_fits(struct conf *conf, const struct conf_node *upstream_node, const char *name,
                        const struct health_check_conf *check, const struct upstream_conf *upstream)
 {
@@ -346,10 +352,10 @@ void health_check_fits(struct conf *conf, const struct conf_node *upstream_node,
         conf_error(conf, node, "gRPC needs HTTP/2: add `protocol: h2` to the upstream, or to the check alone");
     if (health_check_uses_tls(check, upstream) &&
         health_check_uses_h2(check, upstream) != (upstream->protocol == UPSTREAM_H2))
-        conf_error(conf, conf_get(node, "protocol"),
+        conf_error(conf, place_of(node, "protocol"),
                    "over TLS a check speaks what the upstream does; add `tls: off` if the checked port is a plain one");
     if (check->port && check->address.family == AF_UNSPEC && has_unix_target(upstream))
-        conf_error(conf, conf_get(node, "port"), "a unix socket has no port: add the `address` that is to be checked");
+        conf_error(conf, place_of(node, "port"), "a unix socket has no port: add the `address` that is to be checked");
     if (!check->port && check->address.family != AF_UNSPEC && has_unix_target(upstream))
-        conf_error(conf, conf_get(node, "address"), "a unix socket has no port: add the `port` that is to be checked");
+        conf_error(conf, place_of(node, "address"), "a unix socket has no port: add the `port` that is to be checked");
 }

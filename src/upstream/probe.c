@@ -103,6 +103,12 @@ void probe_failed(struct probe *probe, enum err err)
 
 /* ---- its parts ---- */
 
+/* It needs no codec. */
+static bool is_wired(const struct probe *probe)
+{
+    return probe->order.check->type == PROBE_TCP || probe->order.check->type == PROBE_AGENT;
+}
+
 static void address_to_dial(const struct probe_order *order, struct address *ret_address)
 {
     const struct health_check_conf *check = order->check;
@@ -141,18 +147,21 @@ static void on_wire(struct io *io)
     loop_defer(probe->loop, &probe->work, PHASE_RUN);
 }
 
-/* A TCP check: that it is established is all that is asked. */
+/* That it is established is all that a TCP check asks. */
 static void wire_work(struct probe *probe)
 {
-    if (!probe->wire_open || probe->established)
+    if (!probe->wire_open)
         return;
-    int rc = transport_establish(&probe->wire);
-    if (rc < 0) {
+    int rc = probe->established ? 0 : transport_establish(&probe->wire);
+    if (rc < 0)
         probe_failed(probe, (enum err) - rc);
-    } else if (rc == 0) {
-        probe->established = true;
+    if (rc != 0)
+        return;
+    probe->established = true;
+    if (probe->order.check->type == PROBE_AGENT)
+        probe_agent_work(probe);
+    else
         probe_report(probe, PROBE_PASSED, "%s", "");
-    }
 }
 
 static void wire_begin(struct probe *probe, const struct dial *dial)
@@ -194,7 +203,7 @@ static void end(struct probe *probe)
 static void work(struct task *task)
 {
     struct probe *probe = container_of(task, struct probe, work);
-    if (!probe->over && probe->order.check->type == PROBE_TCP)
+    if (!probe->over && is_wired(probe))
         wire_work(probe);
     else if (!probe->over)
         probe_http_work(probe);
@@ -237,7 +246,7 @@ struct probe *probe_start(struct loop *loop, const struct probe_order *order,
         .prologue = prologue_of(order, prologue),
     };
     timer_set(loop, &probe->timer, loop->now_ms + (uint64_t)order->check->pace.timeout_ms);
-    if (order->check->type == PROBE_TCP)
+    if (is_wired(probe))
         wire_begin(probe, &dial);
     else
         probe_http_begin(probe, &dial);

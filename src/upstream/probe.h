@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "balance/agent.h"
 #include "base/err.h"
 
 struct health_check_conf;
@@ -49,6 +50,7 @@ enum { PROBE_WHY_MAX = 160, PROBE_BODY_MAX = 65536 /* of an answer's body, where
 
 struct probe_report {
     enum probe_result result;
+    struct agent_line agent; /* what an agent said */
     char why[PROBE_WHY_MAX]; /* "status 503": in words, without the peer's bytes; empty when it passed */
 };
 

@@ -25,6 +25,10 @@ struct probe {
     struct address to;     /* what is dialled */
     struct transport wire; /* a TCP check's */
     bool wire_open, established;
+    /* of an agent */
+    bool asked;
+    char line[AGENT_LINE_MAX];
+    size_t line_len;
     /* of HTTP and gRPC */
     struct http_owner owner;
     struct http_limits limits;
@@ -42,6 +46,11 @@ void probe_report(struct probe *probe, enum probe_result result, const char *why
     __attribute__((format(printf, 3, 4)));
 /* By an error of the connection or the stream. */
 void probe_failed(struct probe *probe, enum err err);
+
+/* ---- probe_agent.c ---- */
+
+/* The connection stands, and there may be news. */
+void probe_agent_work(struct probe *probe);
 
 /* ---- probe_http.c ---- */
 

@@ -161,6 +161,19 @@ static const struct conf_field upstream_fields[] = {
       .offset = CONF_AT(upstream_conf, sticky),
       .doc = "Sticky sessions by a cookie, with every algorithm: clients come back to the target that served them "
              "first. Left out, there are none." },
+    { .name = "outlier_detection",
+      .type = { .kind = CONF_STRUCT, .structure = &outlier_schema, .flags = CONF_POINTER },
+      .offset = CONF_AT(upstream_conf, balance.outlier),
+      .doc = "Ejects targets for a while by how real requests to them go. Left out, none is." },
+    { .name = "circuit_breaker",
+      .type = { .kind = CONF_STRUCT, .structure = &breaker_schema, .flags = CONF_POINTER },
+      .offset = CONF_AT(upstream_conf, balance.circuit_breaker),
+      .doc = "Stops trying the upstream as a whole for a while when too much fails; the answer is then its `fallback`, "
+             "or 503 with `Retry-After`. Left out, it is always tried." },
+    { .name = "target_circuit_breaker",
+      .type = { .kind = CONF_STRUCT, .structure = &breaker_schema, .flags = CONF_POINTER },
+      .offset = CONF_AT(upstream_conf, balance.target_circuit_breaker),
+      .doc = "The same for each target by itself: the others serve while it is open." },
     { .name = "health_check",
       .type = { .kind = CONF_STRUCT, .structure = &health_check_schema, .flags = CONF_POINTER },
       .offset = CONF_AT(upstream_conf, health_check),
@@ -171,6 +184,10 @@ static const struct conf_field upstream_fields[] = {
       .offset = CONF_AT(upstream_conf, readiness_check),
       .doc = "Readiness: a target whose probes fail gets no new work but keeps its sessions, and is the first that is "
              "used again when too few are ready." },
+    { .name = "agent_check",
+      .type = { .kind = CONF_STRUCT, .structure = &agent_check_schema, .flags = CONF_POINTER },
+      .offset = CONF_AT(upstream_conf, agent_check),
+      .doc = "An agent beside each target that says how much it wants to take. Left out, none is asked." },
     CONF_END,
 };
 
@@ -215,9 +232,21 @@ static void check_names(struct conf *conf, const struct conf_node *node, const s
         }
 }
 
+/* What is switched off is not there. */
+static void drop_disabled(struct balance_conf *balance)
+{
+    if (balance->outlier && !balance->outlier->on)
+        balance->outlier = NULL;
+    if (balance->circuit_breaker && !balance->circuit_breaker->on)
+        balance->circuit_breaker = NULL;
+    if (balance->target_circuit_breaker && !balance->target_circuit_breaker->on)
+        balance->target_circuit_breaker = NULL;
+}
+
 static void check_upstream(struct conf *conf, const struct conf_node *node, void *value)
 {
-    const struct upstream_conf *upstream = value;
+    struct upstream_conf *upstream = value;
+    drop_disabled(&upstream->balance);
     target_check_all(conf, conf_get(node, "targets"), &upstream->targets);
     check_names(conf, node, upstream);
     hash_check(conf, node, &upstream->balance);
@@ -225,4 +254,5 @@ static void check_upstream(struct conf *conf, const struct conf_node *node, void
         template_check(conf, upstream->balance.hash.key_node, slice_from(upstream->balance.hash.key));
     health_check_fits(conf, node, "health_check", upstream->health_check, upstream);
     health_check_fits(conf, node, "readiness_check", upstream->readiness_check, upstream);
+    health_check_fits(conf, node, "agent_check", upstream->agent_check, upstream);
 }

@@ -67,7 +67,7 @@ struct upstream_conf {
     int protocol;                        /* enum upstream_protocol */
     struct upstream_retry retry;
     struct upstream_tls_conf *tls; /* NULL or not `on`: plain */
-    struct health_check_conf *health_check, *readiness_check; /* upstream/health_conf.h; NULL: none */
+    struct health_check_conf *health_check, *readiness_check, *agent_check; /* upstream/health_conf.h; NULL: none */
     struct sticky_conf *sticky; /* upstream/sticky.h; NULL: none */
     const char *own_zone;   /* the gateway's; by control, not a field of it; NULL: none */
     struct upstream *built; /* by control, before the handlers that refer to it are loaded; not a field of the file */

@@ -13,8 +13,7 @@ from kit.load import Load
 from kit.name_server import NameServer
 from kit.wire import Request
 
-FAST = {"interval": "60ms", "fast_interval": "30ms", "timeout": "50ms", "unhealthy_after": 3, "healthy_after": 2}
-PATIENT = {"interval": "60ms", "fast_interval": "30ms", "timeout": "60ms"}
+FAST = {"interval": "400ms", "fast_interval": "30ms", "timeout": "400ms", "unhealthy_after": 3, "healthy_after": 2}
 SERVING, NOT_SERVING = b"\0\0\0\0\2\x08\1", b"\0\0\0\0\2\x08\2"
 TOLD = ("is unhealthy", "is not ready")  # what the error log may hold where a test has targets fail
 
@@ -144,10 +143,10 @@ def test_probes_come_faster_while_they_contradict_what_is_known(gateway, service
 
 def test_a_service_that_does_not_answer_in_time_is_unhealthy(gateway, service):
     a, b = service("a"), service("b")
-    gw = watched(gateway, a, b)
+    gw = watched(gateway, a, b, check={"timeout": "20ms", "interval": "30ms"})
     settled(a, b)
     a.checked.silent = True
-    assert "the last: no answer within 50ms" in told(gw, f"target {a.address}")
+    assert "the last: no answer within 20ms" in told(gw, f"target {a.address}")
     assert set(who(gw)) == {"b"}
 
 
@@ -191,7 +190,7 @@ def test_a_probe_asks_as_it_is_told_to(gateway, service):
 
 def test_a_path_alone_is_a_check_and_the_host_is_the_targets(gateway, service):
     a = service("a")
-    gw = gateway(to=a, upstream_settings={"health_check": "/health"})
+    gw = gateway(to=a, upstream_settings={"health_check": "/health"}).allow(*TOLD)
     passes(gw)
     assert a.checked.probes[0][1].get("Host") == a.address
 
@@ -336,7 +335,7 @@ def test_grpc_services_are_asked_by_their_health_service(gateway, h2_service):
     assert "it says that it is not serving" in told(gw, f"target {a.address}")
     fields = dict(a.requests[0].fields)
     assert (fields[":method"], fields[":path"]) == ("POST", "/grpc.health.v1.Health/Check")
-    assert (fields["content-type"], fields["te"], fields["grpc-timeout"]) == ("application/grpc", "trailers", "50m")
+    assert (fields["content-type"], fields["te"], fields["grpc-timeout"]) == ("application/grpc", "trailers", "400m")
     assert bodies[0] == b"\0\0\0\0\x0d\x0a\x0busers.Users"
 
 
@@ -393,6 +392,80 @@ def test_readiness_alone_leaves_idle_connections_and_liveness_alone(gateway, ser
     statuses["/ready"] = 200
     told(gw, f"target {a.address} of `app` is ready again")
     assert set(who(gw)) == {"a", "b"}
+
+
+# ---- agents ----
+
+
+@pytest.fixture
+def agent(origin):
+    def make(says):
+        def on_connect(wire):
+            if made.question is not None:
+                made.question = wire.exactly(4)
+            wire.send(made.says)
+
+        made = origin("agent", on_connect=on_connect)
+        made.says, made.question = says, None
+        return made
+
+    return make
+
+
+def with_agent(gateway, one, *services, **settings):
+    check = {"port": one.port, "interval": "50ms", **settings}
+    return gateway(to=list(services), upstream_settings={"agent_check": check, "panic_threshold": 0}).allow("says nothing")
+
+
+def test_an_agent_says_how_much_its_target_takes(gateway, agent, service):
+    one, a = agent(b"up ready 100%\n"), service("a")
+    gw = with_agent(gateway, one, a)
+    passes(gw, 1, "agent")
+    assert who(gw) == {"a": 12}
+    one.says = b"maint\n"
+    assert "100%, in maintenance, up" in told(gw, f"the agent of target {a.address} of `app` says")
+    assert gw.get("/").status == 503
+    one.says = b"ready 25% maxconn:30\r\n"
+    told(gw, "25%, ready, up")
+    assert who(gw) == {"a": 12}, "there is no other"
+    assert gw.metric("maitred_target_agent_share", target=a.address) == 0.25
+    one.says = b"down#disk full"
+    assert told(gw, "25%, ready, down").endswith(": disk full")
+    assert gw.get("/").status == 503
+    one.says = b"up\n"
+    told(gw, "25%, ready, up", "")
+    wait_until(lambda: gw.get("/").status == 200, "it serves again")
+
+
+def test_a_share_of_the_weight_moves_requests_to_the_others(gateway, origin, service):
+    port = ports.free_port()
+    for host, says in (("127.0.0.31", b"10%\n"), ("127.0.0.32", b"100%\n")):
+        origin("agent", host=host, port=port, on_connect=lambda wire, says=says: wire.send(says))
+    script = lambda call: call.answer(200, "", [("X-Who", call.origin.name)])
+    a, b = (origin(name, host=host, script=script) for name, host in (("a", "127.0.0.31"), ("b", "127.0.0.32")))
+    gw = gateway(to=[a, b], upstream_settings={"agent_check": {"port": port, "interval": "50ms"}}).allow("says nothing")
+    gw.wait_for_metric(lambda v: abs(v - 1.1) < 0.001, "maitred_target_agent_share")
+    passes(gw, 2, "agent")
+    assert 1 <= who(gw, 300)["a"] <= 60, "a tenth of its half, by lot"
+
+
+def test_an_agent_that_is_gone_changes_nothing(gateway, agent, service):
+    one, a = agent(b"drain\n"), service("a")
+    gw = with_agent(gateway, one, a)
+    told(gw, "100%, drains, up")
+    one.stop_listening()
+    assert "connection refused; what it said last stands" in told(gw, f"the agent of target {a.address} of `app` says nothing")
+    assert gw.get("/").status == 503
+    gw.reload(config_with(gw, agent_check=None))
+    assert gw.get("/").status == 200
+
+
+def test_an_agent_may_be_asked_with_words(gateway, agent, service):
+    one, a = agent(b"up\n"), service("a")
+    one.question = b""
+    gw = with_agent(gateway, one, a, send="app\n")
+    passes(gw, 1, "agent")
+    assert one.question == b"app\n"
 
 
 # ---- when too few are left ----
@@ -472,7 +545,7 @@ def test_targets_that_come_by_name_are_asked_and_those_that_go_are_not(gateway, 
     port = ports.free_port()
     services = [origin(f"127.0.0.{i}", host=f"127.0.0.{i}", port=port, script=Checked()) for i in (21, 22)]
     names.set("app.test", services[0].name)
-    gw = gateway(to=f"app.test:{port}", upstream_settings={"health_check": {"path": "/health", **PATIENT}}, resolver={"servers": [names.address]})
+    gw = gateway(to=f"app.test:{port}", upstream_settings={"health_check": {"path": "/health", **FAST}}, resolver={"servers": [names.address]}).allow(*TOLD)
     wait_until(lambda: services[0].script.probes, "the first is asked")
     assert services[0].script.probes[0][1].get("Host") == f"app.test:{port}"
     names.set("app.test", services[1].name)

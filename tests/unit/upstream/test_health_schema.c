@@ -145,6 +145,18 @@ static void a_check_fits_its_upstream(void **state)
     (void)loads("{ address: 10.0.0.1, port: 80 }", "targets: 'unix:/x'");
 }
 
+static void an_agent_is_a_port_and_some_times(void **state)
+{
+    (void)loads("{}", "agent_check: 9777");
+    assert_int_equal(loaded.agent_check->type, PROBE_AGENT);
+    assert_int_equal(loaded.agent_check->port, 9777);
+    assert_int_equal(loaded.agent_check->pace.interval_ms, 2000);
+    assert_false(loaded.agent_check->tls || loaded.agent_check->proxy_protocol);
+    refuses("{}", "agent_check: { interval: 1s }", "agent_check", "`port` is missing");
+    refuses("{}", "agent_check: { port: 1, interval: 1s, timeout: 2s }", "agent_check.timeout", "may not take longer");
+    refuses("{}", "agent_check: 1\ntargets: 'unix:/x'", "agent_check", "a unix socket has no port");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -156,6 +168,7 @@ int main(void)
         cmocka_unit_test(fields_of_another_type_are_refused),
         cmocka_unit_test(a_request_has_to_be_one_that_can_be_sent),
         cmocka_unit_test(a_check_fits_its_upstream),
+        cmocka_unit_test(an_agent_is_a_port_and_some_times),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     conf_free(conf);

@@ -268,6 +268,49 @@ static void a_text_is_looked_for_in_the_first_64_kib_alone(void **state)
     expect(PROBE_BODY, "body lacks `ready`");
 }
 
+/* ---- agents ---- */
+
+static void agent_says(const char *const *parts, bool closes)
+{
+    unsigned before = service.accepted;
+    assert_non_null((told = 0, start(NULL)));
+    turn_until(&bench.loop, service.accepted == before + 1);
+    struct service_connection *c = service.connections;
+    while (c->io.fd < 0)
+        c++;
+    for (; *parts; parts++) {
+        assert_int_equal(told, 0);
+        assert_int_equal(sys_posix.send(c->io.fd, *parts, strlen(*parts), 0), strlen(*parts));
+        for (int turns = 0; turns < 3; turns++)
+            loop_turn(&bench.loop, 1);
+    }
+    if (closes)
+        service_end_connection(c);
+    turn_until(&bench.loop, told == 1);
+    turn_until(&bench.loop, service.ended == service.accepted);
+}
+
+static void an_agents_line_is_read_however_it_comes(void **state)
+{
+    check.type = PROBE_AGENT;
+    agent_says((const char *[]){ "7", "5% dr", "ain\nmore", NULL }, false);
+    expect(PROBE_PASSED, "");
+    assert_int_equal(got.agent.percent, 75);
+    assert_int_equal(got.agent.bars, BAR_DRAINING);
+    agent_says((const char *[]){ "down#why", NULL }, true);
+    expect(PROBE_PASSED, "");
+    assert_string_equal(got.agent.why, "why");
+    agent_says((const char *[]){ "hello\n", NULL }, false);
+    expect(PROBE_MALFORMED, "its line has no word that is known");
+    agent_says((const char *[]){ NULL }, true);
+    expect(PROBE_MALFORMED, "its line has no word that is known");
+    char text[AGENT_LINE_MAX + 1];
+    memset(text, 'x', sizeof text - 1);
+    text[AGENT_LINE_MAX] = '\0';
+    agent_says((const char *[]){ text, NULL }, false);
+    expect(PROBE_MALFORMED, "its line has no word that is known");
+}
+
 /* ---- gRPC's bytes ---- */
 
 static void the_request_is_one_frame_with_the_services_name(void **state)
@@ -325,7 +368,7 @@ static void what_is_no_such_message_is_malformed(void **state)
 
 static void a_probe_can_be_cancelled_at_any_turn(void **state)
 {
-    for (int type = PROBE_TCP; type <= PROBE_GRPC; type++) {
+    for (int type = PROBE_TCP; type <= PROBE_AGENT; type++) {
         check.type = type;
         for (int turns = 0; turns < 4; turns++) {
             struct probe *probe = start(NULL);
@@ -345,7 +388,7 @@ static void a_probe_can_be_cancelled_at_any_turn(void **state)
 static void whichever_call_fails_a_probe_tells_once_and_leaves_nothing(void **state)
 {
     check.pace.timeout_ms = 30;
-    for (int type = PROBE_TCP; type <= PROBE_GRPC; type++) {
+    for (int type = PROBE_TCP; type <= PROBE_AGENT; type++) {
         bool reached = true;
         uint64_t n = 1;
         for (; reached; n++) {
@@ -384,6 +427,7 @@ int main(void)
         PROBE_TEST(a_text_is_found_however_the_body_is_cut),
         PROBE_TEST(a_body_that_lacks_the_text_fails),
         PROBE_TEST(a_text_is_looked_for_in_the_first_64_kib_alone),
+        PROBE_TEST(an_agents_line_is_read_however_it_comes),
         cmocka_unit_test(the_request_is_one_frame_with_the_services_name),
         cmocka_unit_test(an_answer_says_how_the_service_is),
         cmocka_unit_test(what_is_no_such_message_is_malformed),
