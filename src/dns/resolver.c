@@ -8,6 +8,7 @@
  */
 #include "dns/resolver.h"
 
+#define CARES_NO_DEPRECATED /* later versions have another way for SRV, which 1.18 does not */
 #include <ares.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +25,8 @@ enum {
     SERVERS_MAX = 8,
     DATAGRAM_MAX = 1232, /* what passes everywhere without fragments (DNS Flag Day 2020) */
     DNS_PORT = 53,
+    CLASS_IN = 1,
+    TYPE_SRV = 33,
 };
 
 struct resolver {
@@ -292,6 +295,59 @@ void resolver_lookup(struct resolver *resolver, struct slice name, uint16_t port
     terminated[name.len] = '\0';
     hints.ai_family = families[family];
     ares_getaddrinfo(resolver->channel, terminated, NULL, &hints, resolver_on_answer, lookup);
+    resolver_arm(resolver);
+}
+
+/* ---- SRV ---- */
+
+struct srv_lookup {
+    struct ticket *ticket;
+    struct srv_query *query; /* touched only while the ticket lives */
+};
+
+static void srv_fail(struct srv_answer *answer, int status)
+{
+    *answer = (struct srv_answer){
+        .ttl_s = DNS_TTL_FAILED_S,
+        .err = status == ARES_ENOMEM ? ERR_MEMORY : ERR_NAME_UNRESOLVED,
+        .absent = status == ARES_ENOTFOUND || status == ARES_ENODATA,
+        .why = ares_strerror(status),
+    };
+}
+
+static void resolver_on_srv(void *arg, int status, int timeouts, unsigned char *bytes, int len)
+{
+    struct srv_lookup lookup = *(struct srv_lookup *)arg;
+
+    mem_free(arg);
+    if (lookup.ticket->op) {
+        if (status == ARES_SUCCESS && bytes && len > 0)
+            srv_read(bytes, (size_t)len, &lookup.query->answer);
+        else
+            srv_fail(&lookup.query->answer, status == ARES_SUCCESS ? ARES_EBADRESP : status);
+    }
+    ticket_complete(lookup.ticket); /* last: the asker may look up again */
+}
+
+void resolver_lookup_srv(struct resolver *resolver, struct slice name, struct srv_query *query)
+{
+    char terminated[DNS_NAME_MAX + 2];
+    bool valid = name.len > 0 && name.len < sizeof(terminated) && slice_find(name, '\0') < 0;
+    struct srv_lookup *lookup = valid ? mem_alloc(sizeof(*lookup)) : NULL;
+
+    ENSURE(!query->op.pending && query->op.on_complete);
+    if (lookup)
+        *lookup = (struct srv_lookup){ ticket_new(&query->op), query };
+    if (!lookup || !lookup->ticket) {
+        mem_free(lookup);
+        srv_fail(&query->answer, valid ? ARES_ENOMEM : ARES_ENOTFOUND);
+        op_start(&query->op, cancel_nothing, NULL);
+        op_complete(&query->op);
+        return;
+    }
+    memcpy(terminated, name.at, name.len);
+    terminated[name.len] = '\0';
+    ares_search(resolver->channel, terminated, CLASS_IN, TYPE_SRV, resolver_on_srv, lookup);
     resolver_arm(resolver);
 }
 

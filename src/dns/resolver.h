@@ -15,6 +15,7 @@
 
 #include "base/err.h"
 #include "base/slice.h"
+#include "dns/srv.h"
 #include "loop/op.h"
 #include "net/address.h"
 
@@ -48,6 +49,11 @@ struct dns_query {
     struct dns_answer answer;
 };
 
+struct srv_query {
+    struct op op;
+    struct srv_answer answer;
+};
+
 struct resolver_options {
     const char *const *servers; /* "IP" or "IP:port"; none: those of the system */
     size_t servers_count;
@@ -62,3 +68,5 @@ void resolver_free(struct resolver *resolver);
 /* Completes once, perhaps before it returns. `name` without port; its bytes are needed during the call only. */
 void resolver_lookup(struct resolver *resolver, struct slice name, uint16_t port, enum dns_family family,
                      struct dns_query *query);
+/* The same for the SRV records of a name such as "_http._tcp.users.internal". */
+void resolver_lookup_srv(struct resolver *resolver, struct slice name, struct srv_query *query);
