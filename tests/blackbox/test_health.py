@@ -394,6 +394,28 @@ def test_readiness_alone_leaves_idle_connections_and_liveness_alone(gateway, ser
     assert set(who(gw)) == {"a", "b"}
 
 
+def test_sessions_stay_with_a_target_that_is_not_ready_and_leave_one_that_is_unhealthy(gateway, service):
+    a, b = service("a"), service("b")
+    statuses = {"/health": 200, "/ready": 200}
+    a.script = lambda call: call.answer(statuses[call.request.path]) if call.request.path in statuses else a.checked(call)
+    gw = watched(gateway, a, b, settings={"readiness_check": {"path": "/ready", **FAST}, "sticky": {"cookie": "sid"}})
+    cookies = {}
+    while "a" not in cookies:
+        response = gw.get("/")
+        cookies[response.get("X-Who")] = response.get("Set-Cookie").partition(";")[0]
+
+    def of_session():
+        return gw.get("/", fields=[("Cookie", cookies["a"])]).get("X-Who")
+
+    statuses["/ready"] = 503
+    told(gw, f"target {a.address} of `app` is not ready")
+    assert [of_session() for _ in range(6)] == ["a"] * 6
+    assert {gw.get("/").get("X-Who") for _ in range(6)} == {"b"}, "nobody else comes"
+    statuses["/health"] = 503
+    told(gw, f"target {a.address} of `app` is unhealthy")
+    assert {of_session() for _ in range(6)} == {"b"}
+
+
 # ---- agents ----
 
 
@@ -489,6 +511,20 @@ def test_without_panic_nobody_serves_when_all_are_down(gateway, service):
     a.checked.status = 200
     told(gw, "is healthy again")
     assert gw.get("/").status == 200
+
+
+def test_a_backup_takes_over_while_the_others_are_down(gateway, service):
+    a, b = service("a"), service("b")
+    targets = [a.address, {"address": b.address, "backup": True}]
+    gw = gateway(upstreams={"app": {"targets": targets, "health_check": {"path": "/health", **FAST}}}, routes=[{"proxy": "app"}]).allow(*TOLD)
+    settled(a, b)
+    assert set(who(gw)) == {"a"}
+    a.checked.status = 500
+    told(gw, f"target {a.address} of `app` is unhealthy")
+    assert set(who(gw)) == {"b"}
+    a.checked.status = 200
+    told(gw, f"target {a.address} of `app` is healthy again")
+    assert set(who(gw)) == {"a"}
 
 
 # ---- reloads ----
