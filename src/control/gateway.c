@@ -11,8 +11,8 @@
 #include "base/hash.h"
 #include "base/memory.h"
 #include "base/sys.h"
+#include "control/discovery/discovery.h"
 #include "control/health.h"
-#include "control/names.h"
 #include "control/publish.h"
 #include "control/secured.h"
 #include "control/tls_vitals.h"
@@ -24,10 +24,7 @@
 #include "tls/tls.h"
 #include "upstream/upstream.h"
 
-enum {
-    NAMES_WAIT_MS = 3000, /* for the names of a snapshot's targets, before it serves without them */
-    NAMES_LOOK_MS = 5,
-};
+enum { TARGETS_WAIT_MS = 3000 /* for a snapshot's targets to be found, before it serves without them */ };
 
 unsigned gateway_default_workers(void)
 {
@@ -37,7 +34,7 @@ unsigned gateway_default_workers(void)
     return (unsigned)MAX(CPU_COUNT(&set), 1);
 }
 
-static void look_at_names(struct timer *timer);
+static void stop_waiting(struct timer *timer);
 
 int gateway_init(struct gateway *gateway, const char *path, const char *text)
 {
@@ -45,7 +42,7 @@ int gateway_init(struct gateway *gateway, const char *path, const char *text)
     hash_seed();
     gateway->config_path = path ? mem_strdup(path) : NULL;
     gateway->config_text = text ? mem_strdup(text) : NULL;
-    timer_init(&gateway->names_timer, look_at_names);
+    timer_init(&gateway->targets_timer, stop_waiting);
     timer_init(&gateway->secured_timer, NULL);
     int rc = tls_start();
     if (rc < 0)
@@ -179,25 +176,29 @@ enum gateway_loaded gateway_load(struct gateway *gateway, const char *inherited)
     return GATEWAY_LOADED;
 }
 
-static void look_at_names(struct timer *timer)
+static void stop_waiting(struct timer *timer)
 {
-    struct gateway *gateway = container_of(timer, struct gateway, names_timer);
-    struct loop *loop = &gateway->control.loop;
-    if (names_settled(gateway->names) || loop->now_ms >= gateway->names_deadline_ms)
-        publish_snapshot(gateway);
-    else
-        timer_set(loop, timer, loop->now_ms + NAMES_LOOK_MS);
+    publish_snapshot(container_of(timer, struct gateway, targets_timer));
 }
 
-/* The current snapshot comes into force once every name in it has been answered, or not in time: until then requests
- * would find no target. A further one meanwhile takes its place and waits no longer than the first. */
-static void publish_when_named(struct gateway *gateway)
+void gateway_discovered(struct gateway *gateway)
 {
-    names_follow(gateway->names, gateway->current);
-    if (!timer_armed(&gateway->names_timer))
-        gateway->names_deadline_ms = gateway->control.loop.now_ms + NAMES_WAIT_MS;
-    timer_clear(&gateway->control.loop, &gateway->names_timer);
-    look_at_names(&gateway->names_timer);
+    if (!timer_armed(&gateway->targets_timer))
+        return;
+    timer_clear(&gateway->control.loop, &gateway->targets_timer);
+    publish_snapshot(gateway);
+}
+
+/* The current snapshot comes into force once every source of targets in it has been answered, or not in time: until
+ * then requests would find no target. A further one meanwhile takes its place and waits no longer than the first. */
+static void publish_when_discovered(struct gateway *gateway)
+{
+    struct loop *loop = &gateway->control.loop;
+    discovery_follow(gateway->discovery, gateway->current);
+    if (!timer_armed(&gateway->targets_timer))
+        timer_set(loop, &gateway->targets_timer, loop->now_ms + TARGETS_WAIT_MS);
+    if (discovery_settled(gateway->discovery))
+        gateway_discovered(gateway);
 }
 
 int gateway_start(struct gateway *gateway)
@@ -213,8 +214,8 @@ int gateway_start(struct gateway *gateway)
     }
     vitals_start(gateway);
     tls_vitals_start(gateway);
-    gateway->names = names_new(gateway, &gateway->current->settings.resolver);
-    if (!gateway->names)
+    gateway->discovery = discovery_new(gateway, &gateway->current->settings.resolver);
+    if (!gateway->discovery)
         return -1;
     gateway->health = health_new(gateway);
     for (unsigned i = 0; i < gateway->worker_count; i++)
@@ -223,7 +224,7 @@ int gateway_start(struct gateway *gateway)
             return -1;
         }
     loop_update_now(&gateway->control.loop); /* loading took its time */
-    publish_when_named(gateway);
+    publish_when_discovered(gateway);
     secured_watch(gateway);
     return 0;
 }
@@ -294,7 +295,7 @@ int gateway_reload(struct gateway *gateway)
     struct snapshot *old = gateway->current;
     take_over(gateway, s);
     gateway->reloads++;
-    publish_when_named(gateway);
+    publish_when_discovered(gateway);
     snapshot_drop(old);
     return 0;
 }
@@ -322,7 +323,7 @@ void gateway_drain(struct gateway *gateway, enum drain_how how)
 {
     gateway->state = GATEWAY_DRAINING;
     secured_rest(gateway);
-    timer_clear(&gateway->control.loop, &gateway->names_timer); /* what waits for names never comes into force */
+    timer_clear(&gateway->control.loop, &gateway->targets_timer); /* what waits for targets never comes into force */
     uint64_t limit = (uint64_t)gateway->current->settings.timeouts.drain_ms;
     for (unsigned i = 0; i < gateway->worker_count; i++)
         station_drain(&gateway->stations[i], how, limit);
@@ -349,8 +350,8 @@ void gateway_done(struct gateway *gateway)
     mem_free(gateway->stations);
     if (gateway->health)
         health_free(gateway->health);
-    if (gateway->names)
-        names_free(gateway->names);
+    if (gateway->discovery)
+        discovery_free(gateway->discovery);
     if (gateway->current)
         snapshot_drop(gateway->current);
     /* Plans and snapshots come home by letter. */

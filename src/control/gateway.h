@@ -14,8 +14,8 @@
 #include "control/sockets.h"
 #include "control/station.h"
 
+struct discovery;
 struct health;
-struct names;
 
 /* Mistakes are the file's; refused is what the system would not give: an address that is in use. */
 enum gateway_loaded { GATEWAY_LOADED, GATEWAY_MISTAKES, GATEWAY_REFUSED };
@@ -32,10 +32,9 @@ struct gateway {
     struct sockets sockets;
     struct snapshot *current; /* published last */
     struct access_log *access_log;
-    struct names *names;
+    struct discovery *discovery;
     struct health *health;
-    struct timer names_timer; /* armed while the current snapshot waits for its targets' names */
-    uint64_t names_deadline_ms;
+    struct timer targets_timer; /* armed while the current snapshot waits for its targets to be found */
     char *config_path; /* NULL: `config_text` is the configuration */
     char *config_text;
     struct timer secured_timer; /* looks at the files of TLS: control/secured.c */
@@ -69,6 +68,8 @@ bool gateway_is_drained(const struct gateway *gateway);
 void gateway_done(struct gateway *gateway);
 /* A station has a snapshot in force (or could not: rc < 0). Control thread. */
 void gateway_applied(struct gateway *gateway, struct station *station, int rc);
+/* Every source of targets has been answered once: a snapshot that waits for that comes into force. Control thread. */
+void gateway_discovered(struct gateway *gateway);
 /* Sends every worker the targets of an upstream. Control thread; a reference of the set is taken over. */
 struct target_set;
 void gateway_publish_targets(struct gateway *gateway, struct upstream *upstream, struct target_set *set);

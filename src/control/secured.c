@@ -473,7 +473,7 @@ static void look(struct timer *timer)
     struct loop *loop = &gateway->control.loop;
     const struct snapshot *s = gateway->current;
     uint64_t began_ns = sys->now_ns();
-    bool in_force = !timer_armed(&gateway->names_timer); /* else the workers do not know of it yet */
+    bool in_force = !timer_armed(&gateway->targets_timer); /* else the workers do not know of it yet */
     for (size_t i = 0; in_force && i < s->settings.listeners.count; i++)
         look_at_listener(gateway, s, i);
     for (size_t i = 0; in_force && i < s->upstream_count; i++)

@@ -20,10 +20,19 @@ static const struct conf_field target_fields[] = {
                 .size = offsetof(struct target_conf, weight),
                 .pattern = "HOST:PORT" },
       .offset = CONF_AT(target_conf, address),
-      .flags = CONF_REQUIRED,
       .doc = "Where the service listens: `10.0.0.1:9001`, `[2001:db8::1]:9001`, `users.internal:9001` or "
              "`unix:/run/users.sock`. A name stands for all addresses that it resolves to, each with the weight "
              "given here, and is resolved again when its answer expires." },
+    { .name = "srv",
+      .type = { .kind = CONF_STRING, .flags = CONF_NONEMPTY },
+      .offset = CONF_AT(target_conf, srv),
+      .doc = "Instead of `address`: a name with SRV records, as `_http._tcp.users.internal`. Hosts, ports, priorities "
+             "and weights come from them, and are asked for again when they expire." },
+    { .name = "file",
+      .type = { .kind = CONF_CUSTOM, .parse = conf_parse_path, .size = sizeof(const char *), .pattern = "PATH" },
+      .offset = CONF_AT(target_conf, file),
+      .doc = "Instead of `address`: a file that lists targets as they stand here, in YAML or JSON, relative to the "
+             "configuration's folder. It is followed: a change counts at once, one with a mistake changes nothing." },
     { .name = "weight",
       .type = { .kind = CONF_INT, .max = WEIGHT_MAX },
       .offset = CONF_AT(target_conf, weight),
@@ -155,8 +164,19 @@ struct placed_target {
     size_t index;
 };
 
+/* What is not given as an address or a name sorts behind those. */
+static int compare_sources(const struct target_conf *a, const struct target_conf *b)
+{
+    const char *x = a->srv ? a->srv : a->file, *y = b->srv ? b->srv : b->file;
+    if (!x || !y)
+        return (x != NULL) - (y != NULL);
+    return (a->srv != NULL) != (b->srv != NULL) ? (a->srv != NULL) - (b->srv != NULL) : strcmp(x, y);
+}
+
 static int compare_targets(const struct target_conf *a, const struct target_conf *b)
 {
+    if (a->srv || a->file || b->srv || b->file)
+        return compare_sources(a, b);
     if (a->address.family != b->address.family)
         return a->address.family < b->address.family ? -1 : 1;
     if (a->port != b->port)
@@ -190,6 +210,14 @@ static void report_doubles(struct conf *conf, struct placed_target *placed, size
 static void check_target(struct conf *conf, const struct conf_node *node, void *value)
 {
     const struct target_conf *target = value;
+    bool given = target->address.family != AF_UNSPEC || target->host.len > 0;
+    const struct conf_node *weight = conf_get(node, "weight");
+    if (given + (target->srv != NULL) + (target->file != NULL) != 1)
+        conf_error(conf, node, "expected one of `address`, `srv` and `file`");
+    if (target->srv && !upstream_is_host_name(slice_from(target->srv)))
+        conf_error(conf, conf_get(node, "srv"), "`%s` is no name that could have SRV records", target->srv);
+    if (!given && weight && weight->kind != NODE_NULL)
+        conf_error(conf, weight, "the weights come from %s", target->srv ? "the records" : "the file");
     if (target->backup && target->priority > 0)
         conf_error(conf, conf_get(node, "priority"),
                    "a `backup` comes behind all priorities: leave one of the two out");

@@ -33,6 +33,8 @@ struct target_conf {
     int64_t weight, priority;
     bool backup;
     const char *zone; /* NULL: none */
+    const char *srv;  /* SRV records instead of an address; NULL: none */
+    const char *file; /* a file of targets instead; NULL: none */
 };
 struct upstream_timeouts {
     int64_t connect_timeout_ms, idle_timeout_ms;

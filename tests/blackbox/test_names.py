@@ -61,17 +61,17 @@ def test_a_name_that_stops_resolving_keeps_its_last_addresses(gateway, origin, n
     port = ports.free_port()
     at(origin, "127.0.0.11", port)
     names.set("app.test", "127.0.0.11", ttl=1)
-    gw = resolving(gateway, names, f"app.test:{port}").allow("its last addresses stay")
+    gw = resolving(gateway, names, f"app.test:{port}").allow("its last targets stay")
     assert seen(gw) == {"127.0.0.11"}
     names.fail("app.test")
-    gw.errors.wait(lambda e: e[1] == "names" and "last addresses stay" in e[2], "that the last addresses stay")
+    gw.errors.wait(lambda e: e[1] == "discovery" and "last targets stay" in e[2], "that the last targets stay")
     assert seen(gw) == {"127.0.0.11"}
 
 
 def test_a_name_that_does_not_resolve_is_a_503_until_it_does(gateway, origin, names):
     port = ports.free_port()
     at(origin, "127.0.0.11", port)
-    gw = resolving(gateway, names, f"app.test:{port}").allow("does not resolve")
+    gw = resolving(gateway, names, f"app.test:{port}").allow("it has no targets yet", "its last targets stay")
     response = gw.get("/none")
     assert response.status == 503
     assert gw.line(path="/none")["error"] == {"side": "upstream", "word": "name_unresolved"}
@@ -93,7 +93,7 @@ def test_requests_are_served_while_a_name_server_says_nothing(gateway, origin, n
     port = ports.free_port()
     at(origin, "127.0.0.11", port)
     names.set("app.test", "127.0.0.11", ttl=1)
-    gw = resolving(gateway, names, f"app.test:{port}").allow("does not resolve")
+    gw = resolving(gateway, names, f"app.test:{port}").allow("it has no targets yet", "its last targets stay")
     assert seen(gw) == {"127.0.0.11"}
     while not names.asked.empty():
         names.asked.get()
