@@ -7,12 +7,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "balance/outlier.h"
 #include "base/assert.h"
 #include "base/hash.h"
 #include "base/sys.h"
 
 #define START_NS 1000000000ull /* a clock that never shows 0 */
 #define MS_NS    1000000.0
+#define SWEEP_NS 100000000ull
 
 enum { FAULTY = 0, KEYS = 10000 };
 
@@ -50,6 +52,7 @@ struct fleet {
     double *latencies_ms;
     uint32_t answered, failed;
     uint64_t now_ns;
+    uint64_t sweep_ns, interval_ns; /* when control looks at outliers next */
     struct rng rng;
 };
 
@@ -218,7 +221,11 @@ static struct target_set *make_targets(const struct fleet_plan *plan)
 
 static void begin(struct fleet *f, const struct fleet_plan *plan)
 {
-    *f = (struct fleet){ .plan = plan, .now_ns = START_NS, .heap_size = 3 * (size_t)plan->requests + 1 };
+    *f = (struct fleet){ .plan = plan,
+                         .now_ns = START_NS,
+                         .sweep_ns = START_NS,
+                         .interval_ns = START_NS,
+                         .heap_size = 3 * (size_t)plan->requests + 1 };
     rng_seed(&f->rng, plan->seed);
     f->balancers = mem_must(plan->workers * sizeof *f->balancers);
     f->services = mem_must(plan->services * sizeof *f->services);
@@ -279,6 +286,21 @@ static void sum_up(struct fleet *f, struct fleet_result *ret_result)
     }
 }
 
+/* What the control thread does. */
+static void look_at_outliers(struct fleet *f)
+{
+    const struct outlier_conf *conf = f->plan->conf->outlier;
+    const struct target_set *set = f->balancers[0].set;
+    while (conf && f->sweep_ns <= f->now_ns) {
+        outlier_sweep(set, f->sweep_ns);
+        if (f->interval_ns <= f->sweep_ns) {
+            outlier_evaluate(set, conf, f->sweep_ns);
+            f->interval_ns += (uint64_t)conf->interval_ms * 1000000;
+        }
+        f->sweep_ns += SWEEP_NS;
+    }
+}
+
 void fleet_run(const struct fleet_plan *plan, struct fleet_result *ret_result)
 {
     struct fleet f;
@@ -286,6 +308,7 @@ void fleet_run(const struct fleet_plan *plan, struct fleet_result *ret_result)
     while (f.heap_count > 0) {
         struct event event = next_event(&f);
         f.now_ns = event.at_ns;
+        look_at_outliers(&f);
         happen(&f, &event);
     }
     sum_up(&f, ret_result);
