@@ -9,6 +9,7 @@
 #include "base/assert.h"
 #include "base/hash.h"
 #include "exchange/exchange.h"
+#include "exchange/identity.h"
 #include "http/chars.h"
 #include "http/cookie.h"
 #include "http/query.h"
@@ -55,7 +56,10 @@ static int put_network(const struct exchange *x, struct slice *ret_text)
 {
     struct address address;
     char text[ADDRESS_TEXT_MAX];
+    const struct address *peer = x->down ? x->down->peer : NULL;
     *ret_text = x->record.client;
+    if (peer && peer->family == AF_INET && x->record.client.at == x->peer.at)
+        return 0; /* most requests: the peer's own address, which need not be read again */
     if (address_parse_ip(x->record.client, &address) < 0 || address.family != AF_INET6)
         return 0;
     memset(address.ip + NETWORK_BYTES, 0, sizeof(address.ip) - NETWORK_BYTES);
@@ -150,6 +154,18 @@ static int put_part(const struct exchange *x, const struct template_part *part, 
         return put_network(x, ret_text);
     case SOURCE_CLIENT_PORT:
         return put_port(x, ret_text);
+    case SOURCE_ROUTE:
+        *ret_text = slice_from(x->record.route);
+        return 0;
+    case SOURCE_CONSUMER:
+        *ret_text = x->identity ? x->identity->consumer : SLICE_EMPTY;
+        return 0;
+    case SOURCE_SUBJECT:
+        *ret_text = x->identity ? x->identity->subject : SLICE_EMPTY;
+        return 0;
+    case SOURCE_CLAIM:
+        *ret_text = x->identity ? identity_claim(x->identity, part->text) : SLICE_EMPTY;
+        return 0;
     case SOURCE_HEADER:
         return put_header(x, part, ret_text);
     case SOURCE_COOKIE:

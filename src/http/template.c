@@ -25,12 +25,13 @@ static const struct word words[] = {
     { "client.address", SOURCE_CLIENT_ADDRESS },
     { "client.network", SOURCE_CLIENT_NETWORK },
     { "client.port", SOURCE_CLIENT_PORT },
+    { "route", SOURCE_ROUTE },
+    { "consumer", SOURCE_CONSUMER },
+    { "identity.subject", SOURCE_SUBJECT },
 };
 static const struct word families[] = {
-    { "header", SOURCE_HEADER },
-    { "cookie", SOURCE_COOKIE },
-    { "query", SOURCE_PARAM },
-    { "capture", SOURCE_CAPTURE },
+    { "header", SOURCE_HEADER }, { "cookie", SOURCE_COOKIE },   { "query", SOURCE_PARAM },
+    { "claim", SOURCE_CLAIM },   { "capture", SOURCE_CAPTURE },
 };
 
 struct compiling {
@@ -108,7 +109,8 @@ static int unknown_name(const struct compiling *c, struct slice name)
         conf_error(c->conf, c->node,
                    "`{%.*s}` is nothing that a template knows: it takes `{method}`, `{scheme}`, `{host}`, `{path}`, "
                    "`{query}`, `{uri}`, `{client.address}`, `{client.network}`, `{client.port}`, `{header.NAME}`, "
-                   "`{cookie.NAME}`, `{query.NAME}` and captures of the route's path; a brace itself is written `{{`",
+                   "`{cookie.NAME}`, `{query.NAME}`, `{route}`, `{consumer}`, `{identity.subject}`, `{claim.NAME}` and "
+                   "captures of the route's path; a brace itself is written `{{`",
                    SLICE_ARG(name));
     return -1;
 }
@@ -134,7 +136,8 @@ static int add_member(struct compiling *c, const struct word *family, struct sli
 {
     if (family->source == SOURCE_CAPTURE)
         return add_capture(c, name);
-    bool valid = family->source == SOURCE_PARAM ? name.len > 0 : field_name_valid(name);
+    bool any = family->source == SOURCE_PARAM || family->source == SOURCE_CLAIM;
+    bool valid = any ? name.len > 0 : field_name_valid(name);
     if (valid)
         return add_part(c, family->source, name);
     conf_error(c->conf, c->node, "`%.*s` is no name that a %s can have", SLICE_ARG(name),

@@ -30,9 +30,13 @@ enum template_source {
     SOURCE_CLIENT_ADDRESS,
     SOURCE_CLIENT_NETWORK,
     SOURCE_CLIENT_PORT,
+    SOURCE_ROUTE,
+    SOURCE_CONSUMER, /* of the identity, which an authentication policy has found: empty without one */
+    SOURCE_SUBJECT,
     SOURCE_HEADER, /* and these by a name */
     SOURCE_COOKIE,
     SOURCE_PARAM,
+    SOURCE_CLAIM,
     SOURCE_CAPTURE,
 };
 

@@ -14,6 +14,7 @@
 #include "base/memory.h"
 #include "conf/conf.h"
 #include "exchange/exchange.h"
+#include "exchange/identity.h"
 #include "exchange/template.h"
 #include "http/template.h"
 #include "net/address.h"
@@ -136,6 +137,20 @@ static void fields_in_several_lines_are_one_list(void **state)
     assert_says(b, "{header.X-Tag}", "a, b");
 }
 
+static void an_identity_is_empty_until_somebody_has_said_who_it_is(void **state)
+{
+    struct bench *b = *state;
+    const struct claim claims[] = { { SLICE("org/id"), SLICE("7") } };
+    const struct identity identity = {
+        .consumer = SLICE("alice"), .subject = SLICE("user-1"), .claims = claims, .claim_count = 1
+    };
+    assert_says(b, "{consumer}{identity.subject}{claim.org/id}", "");
+    b->x.identity = &identity;
+    b->x.record.route = "shop";
+    assert_says(b, "{route}:{consumer}:{identity.subject}:{claim.org/id}:{claim.other}", "shop:alice:user-1:7:");
+    b->x.identity = NULL;
+}
+
 static void a_network_is_what_one_client_commonly_has(void **state)
 {
     struct bench *b = *state;
@@ -199,6 +214,7 @@ int main(void)
         TEST(each_part_says_what_the_request_has),
         TEST(what_is_not_there_is_empty),
         TEST(fields_in_several_lines_are_one_list),
+        TEST(an_identity_is_empty_until_somebody_has_said_who_it_is),
         TEST(a_network_is_what_one_client_commonly_has),
         TEST(the_port_of_a_client_behind_a_hop_is_not_known),
         TEST(one_piece_of_the_request_is_not_copied),
