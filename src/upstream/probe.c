@@ -116,8 +116,17 @@ static void address_to_dial(const struct probe_order *order, struct address *ret
     *ret_address = check->address.family != AF_UNSPEC ? check->address : *target;
     if (ret_address->family != AF_UNIX && target->family != AF_UNIX)
         ret_address->port = target->port;
-    if (check->port)
+    if (check->port && ret_address->family != AF_UNIX)
         ret_address->port = (uint16_t)check->port;
+}
+
+/* The schema sees to it for targets that stand in the file; others come from elsewhere. */
+static bool has_place(struct probe *probe)
+{
+    if (probe->to.family == AF_UNIX ? probe->order.check->port == 0 : probe->to.port != 0)
+        return true;
+    probe_report(probe, PROBE_GATEWAY, "a unix socket has no port: the check needs both `address` and `port`");
+    return false;
 }
 
 int probe_layer_new(const struct probe_order *order, struct tls_context *context, struct tls_layer **ret_layer)
@@ -246,6 +255,8 @@ struct probe *probe_start(struct loop *loop, const struct probe_order *order,
         .prologue = prologue_of(order, prologue),
     };
     timer_set(loop, &probe->timer, loop->now_ms + (uint64_t)order->check->pace.timeout_ms);
+    if (!has_place(probe))
+        return probe;
     if (is_wired(probe))
         wire_begin(probe, &dial);
     else

@@ -118,6 +118,24 @@ static void another_port_and_address_can_be_asked(void **state)
     service_stop(&other);
 }
 
+static void a_unix_socket_has_no_other_port(void **state)
+{
+    struct address path;
+    assert_int_equal(address_parse(SLICE("unix:/run/none.sock"), &path, NULL), 0);
+    struct target *tcp = target;
+    target = target_get("test", &path, "p");
+    for (int both = 0; both < 2; both++) {
+        check.port = both == 0 ? 80 : 0;
+        check.address = both == 0 ? (struct address){ .family = AF_UNSPEC } : tcp->address;
+        check.address.port = 0;
+        assert_non_null((told = 0, start(NULL)));
+        turn_until(&bench.loop, told == 1);
+        expect(PROBE_GATEWAY, "a unix socket has no port: the check needs both `address` and `port`");
+    }
+    target_drop(target);
+    target = tcp;
+}
+
 /* ---- HTTP ---- */
 
 static void the_request_is_what_the_settings_say(void **state)
@@ -417,6 +435,7 @@ int main(void)
         PROBE_TEST(a_connection_that_opens_is_enough_for_tcp),
         PROBE_TEST(nobody_who_listens_is_a_refusal),
         PROBE_TEST(another_port_and_address_can_be_asked),
+        PROBE_TEST(a_unix_socket_has_no_other_port),
         PROBE_TEST(the_request_is_what_the_settings_say),
         PROBE_TEST(the_services_proxy_header_says_that_it_is_our_own),
         PROBE_TEST(statuses_up_to_399_will_do_unless_others_are_expected),
