@@ -11,8 +11,10 @@
 #include "base/hash.h"
 #include "base/memory.h"
 #include "base/sys.h"
+#include "control/circuit_vitals.h"
 #include "control/discovery/discovery.h"
 #include "control/health.h"
+#include "control/outliers.h"
 #include "control/publish.h"
 #include "control/secured.h"
 #include "control/tls_vitals.h"
@@ -214,10 +216,12 @@ int gateway_start(struct gateway *gateway)
     }
     vitals_start(gateway);
     tls_vitals_start(gateway);
+    circuit_vitals_start(gateway);
     gateway->discovery = discovery_new(gateway, &gateway->current->settings.resolver);
     if (!gateway->discovery)
         return -1;
     gateway->health = health_new(gateway);
+    gateway->outliers = outliers_new(gateway);
     for (unsigned i = 0; i < gateway->worker_count; i++)
         if (station_start(&gateway->stations[i]) < 0) {
             log_error("start", "worker %u's thread cannot start: %s", i, strerror(errno));
@@ -350,6 +354,8 @@ void gateway_done(struct gateway *gateway)
     mem_free(gateway->stations);
     if (gateway->health)
         health_free(gateway->health);
+    if (gateway->outliers)
+        outliers_free(gateway->outliers);
     if (gateway->discovery)
         discovery_free(gateway->discovery);
     if (gateway->current)
@@ -357,6 +363,7 @@ void gateway_done(struct gateway *gateway)
     /* Plans and snapshots come home by letter. */
     loop_turn(&gateway->control.loop, 0);
     loop_turn(&gateway->control.loop, 0);
+    circuit_vitals_stop();
     tls_vitals_stop();
     vitals_stop();
     if (gateway->access_log)

@@ -16,6 +16,7 @@
 
 struct discovery;
 struct health;
+struct outliers;
 
 /* Mistakes are the file's; refused is what the system would not give: an address that is in use. */
 enum gateway_loaded { GATEWAY_LOADED, GATEWAY_MISTAKES, GATEWAY_REFUSED };
@@ -34,6 +35,7 @@ struct gateway {
     struct access_log *access_log;
     struct discovery *discovery;
     struct health *health;
+    struct outliers *outliers;
     struct timer targets_timer; /* armed while the current snapshot waits for its targets to be found */
     char *config_path; /* NULL: `config_text` is the configuration */
     char *config_text;

@@ -7,6 +7,7 @@
 #include "base/sys.h"
 #include "control/gateway.h"
 #include "control/health.h"
+#include "control/outliers.h"
 #include "control/secured.h"
 #include "upstream/upstream.h"
 
@@ -39,6 +40,7 @@ void publish_snapshot(struct gateway *gateway)
     }
     secured_published(gateway);
     health_follow(gateway->health, gateway->current);
+    outliers_follow(gateway->outliers, gateway->current);
     for (size_t i = 0; i < gateway->sockets.count; i++)
         gateway->sockets.v[i].unserved = false;
     mem_free(posts);

@@ -8,6 +8,7 @@
 #include "observe/log.h"
 #include "policies/registry.h"
 #include "route/router.h"
+#include "upstream/fallback.h"
 #include "upstream/upstream.h"
 
 /* ---- addresses ---- */
@@ -587,6 +588,9 @@ static int load_tree(struct conf *conf, const struct conf_node *root, struct set
         return -1;
     int loaded = conf_load(conf, root, &settings_schema, ret_settings);
     int resolved = conf_resolve(conf);
+    for (size_t i = 0; loaded == 0 && resolved == 0 && i < ret_settings->upstreams.count; i++)
+        fallback_check(conf, conf_entry_at(&ret_settings->upstreams, &upstream_type, i));
+    resolved = conf_error_count(conf) > 0 ? -1 : resolved;
     return loaded < 0 || resolved < 0 ? -1 : 0;
 }
 

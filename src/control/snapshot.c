@@ -12,6 +12,7 @@
 #include "control/secured.h"
 #include "exchange/plan.h"
 #include "route/router.h"
+#include "upstream/fallback.h"
 #include "upstream/upstream.h"
 
 enum { TREES_MAX = 8 }; /* configurations that plans taken over may keep in memory */
@@ -104,6 +105,21 @@ static int build_upstreams(struct snapshot *s, const struct conf_node *root, con
 
 /* ---- plans ---- */
 
+/* Of the upstream with that name and of those that serve in its place. A loop was refused. */
+static uint64_t mix_upstream(const struct snapshot *s, struct slice name, uint64_t print, unsigned depth)
+{
+    for (size_t i = 0; i < s->upstream_count; i++) {
+        const struct upstream *upstream = s->upstreams[i].object;
+        const struct fallback_conf *fallback = upstream_settings(upstream)->fallback;
+        if (!slice_eq(name, slice_from(upstream_name(upstream))))
+            continue;
+        print = hash_mix(print + s->upstreams[i].print);
+        if (fallback && fallback->upstream.name && depth <= FALLBACKS_MAX)
+            print = mix_upstream(s, slice_from(fallback->upstream.name), print, depth + 1);
+    }
+    return print;
+}
+
 /* What a route refers to by name changes it as well: every scalar that is the name of an upstream or of a set of
  * policies brings its print. A set names no set, so this ends. */
 static uint64_t mix_references(const struct snapshot *s, const struct conf_node *node, uint64_t print)
@@ -113,9 +129,7 @@ static uint64_t mix_references(const struct snapshot *s, const struct conf_node 
             print = mix_references(s, child, print);
         return print;
     }
-    for (size_t i = 0; i < s->upstream_count; i++)
-        if (slice_eq(node->text, slice_from(upstream_name(s->upstreams[i].object))))
-            print = hash_mix(print + s->upstreams[i].print);
+    print = mix_upstream(s, node->text, print, 0);
     for (size_t i = 0; i < s->settings.policy_sets.count; i++) {
         const struct conf_entry *set = conf_entry_at(&s->settings.policy_sets, &policy_set_type, i);
         if (slice_eq(node->text, slice_from(set->key)))

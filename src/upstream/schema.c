@@ -6,6 +6,7 @@
 #include "base/assert.h"
 #include "base/sys.h"
 #include "http/template.h"
+#include "upstream/fallback.h"
 #include "upstream/health_conf.h"
 #include "upstream/state.h"
 #include "upstream/sticky.h"
@@ -174,6 +175,10 @@ static const struct conf_field upstream_fields[] = {
       .type = { .kind = CONF_STRUCT, .structure = &breaker_schema, .flags = CONF_POINTER },
       .offset = CONF_AT(upstream_conf, balance.target_circuit_breaker),
       .doc = "The same for each target by itself: the others serve while it is open." },
+    { .name = "fallback",
+      .type = { .kind = CONF_STRUCT, .structure = &fallback_schema, .flags = CONF_POINTER },
+      .offset = CONF_AT(upstream_conf, fallback),
+      .doc = "What serves when this upstream cannot. Left out, the answer is an error." },
     { .name = "health_check",
       .type = { .kind = CONF_STRUCT, .structure = &health_check_schema, .flags = CONF_POINTER },
       .offset = CONF_AT(upstream_conf, health_check),

@@ -103,6 +103,17 @@ const struct upstream_conf *upstream_settings(const struct upstream *upstream)
     return upstream->conf;
 }
 
+struct cluster *upstream_cluster(const struct upstream *upstream)
+{
+    return upstream->cluster;
+}
+
+uint64_t upstream_open_again_ms(const struct upstream *upstream, uint64_t now_ns)
+{
+    const struct breaker_conf *conf = upstream->conf->balance.circuit_breaker;
+    return conf ? breaker_wait_ms(&upstream->cluster->breaker, conf, now_ns) : 0;
+}
+
 struct target_set *upstream_targets(const struct upstream *upstream)
 {
     return upstream->set;

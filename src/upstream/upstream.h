@@ -17,6 +17,7 @@
 #include "http/stream.h"
 #include "upstream/retry.h"
 
+struct fallback_conf;
 struct health_check_conf;
 struct loop;
 struct sticky_conf;
@@ -72,6 +73,7 @@ struct upstream_conf {
     struct health_check_conf *health_check, *readiness_check, *agent_check; /* upstream/health_conf.h; NULL: none */
     struct sticky_conf *sticky; /* upstream/sticky.h; NULL: none */
     const char *own_zone;   /* the gateway's; by control, not a field of it; NULL: none */
+    const struct fallback_conf *fallback; /* upstream/fallback.h; NULL: none */
     struct upstream *built; /* by control, before the handlers that refer to it are loaded; not a field of the file */
 };
 extern const struct conf_struct upstream_schema; /* of upstream_conf */
@@ -93,6 +95,9 @@ struct upstream *upstream_hold(struct upstream *upstream);
 void upstream_drop(struct upstream *upstream);
 const char *upstream_name(const struct upstream *upstream);
 const struct upstream_conf *upstream_settings(const struct upstream *upstream);
+struct cluster *upstream_cluster(const struct upstream *upstream); /* borrowed: what workers share of it */
+/* Until its circuit breaker may let a request through, in milliseconds; 0: now. */
+uint64_t upstream_open_again_ms(const struct upstream *upstream, uint64_t now_ns);
 struct target_set *upstream_targets(const struct upstream *upstream); /* borrowed, control thread */
 /* Control thread: makes `set` (a reference is taken over) the current one, for workers that attach later. Those
  * attached get it by upstream_worker_update on their thread. */
@@ -147,7 +152,7 @@ struct upstream_wish {
     const struct stream *down; /* the client's, for a PROXY header; NULL: it is our own request */
     bool fresh;                /* no idle connection will do */
 };
-/* 0, or -ERR_NO_TARGET, -ERR_UPSTREAM_FULL, -ERR_CONNECT_*, -ERR_OVERLOADED, -ERR_SYSTEM, -ERR_MEMORY,
+/* 0, or -ERR_BREAKER_OPEN, -ERR_NO_TARGET, -ERR_UPSTREAM_FULL, -ERR_CONNECT_*, -ERR_OVERLOADED, -ERR_SYSTEM, -ERR_MEMORY,
  * -ERR_NAME_UNRESOLVED (no target has an address). After -ERR_CONNECT_*, -ERR_SYSTEM and -ERR_MEMORY try->target says
  * which was tried; then upstream_close is due, and it is harmless after the others. Stale
  * idle connections are skipped silently. */
