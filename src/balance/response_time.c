@@ -52,7 +52,7 @@ static uint32_t age_ms(uint64_t word, uint64_t now_ns)
 
 void response_time_note(struct response_time *times, uint64_t took_ns, bool failed, uint64_t now_ns)
 {
-    uint64_t word = atomic_load_explicit(&times->average, memory_order_relaxed);
+    unsigned long long word = atomic_load_explicit(&times->average, memory_order_relaxed);
     uint64_t sample_us = took_ns / 1000 + 1, before_us = average_us(word);
     if (failed)
         sample_us = MAX(sample_us, MAX(2 * before_us, (uint64_t)FAILED_MIN_US));

@@ -181,6 +181,35 @@ static void many_targets_all_serve_and_no_barred_one_does(void **state)
     }
 }
 
+static int allocations_left;
+
+static void *scarce_alloc(size_t size)
+{
+    return allocations_left-- > 0 ? sys_posix.alloc(size) : NULL;
+}
+
+/* Each allocation fails once: it is said, nothing leaks, and with enough of them the same set works. */
+static void want_of_memory_is_said(void **state)
+{
+    struct sys scarce = sys_posix;
+    scarce.alloc = scarce_alloc;
+    for (const struct variant *v = variants; v < variants_end; v++) {
+        struct target_set *set = set_of(NULL, 200);
+        struct balancer b;
+        int r = -ERR_MEMORY;
+        for (int allowed = 0; r != 0; allowed++) {
+            allocations_left = allowed;
+            sys = &scarce;
+            r = balancer_init(&b, algorithm_of(&v->conf), &v->conf, set->slots[0].target->cluster, set, 0);
+            sys = &sys_posix;
+            assert_true(r == 0 ? allowed >= 3 : r == -ERR_MEMORY);
+        }
+        assert_non_null(place_of(&b, 1));
+        balancer_done(&b);
+        target_set_drop(set);
+    }
+}
+
 enum { ROUNDS = 3000, WORKERS = 2 };
 
 struct worker {
@@ -237,6 +266,7 @@ int main(void)
         cmocka_unit_test(permits_hold),
         cmocka_unit_test(nothing_to_pick_is_no_target),
         cmocka_unit_test(many_targets_all_serve_and_no_barred_one_does),
+        cmocka_unit_test(want_of_memory_is_said),
         cmocka_unit_test(workers_pick_while_targets_come_and_go),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
