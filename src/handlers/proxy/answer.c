@@ -65,7 +65,7 @@ static bool choose_delay(struct proxying *p, const struct message *head, uint64_
     if (!read_wait(p, head, ret_ms, &asked) || *ret_ms > (uint64_t)conf->retry.wait_max_ms)
         return false;
     if (!asked)
-        *ret_ms = attempt_backoff_ms(p);
+        *ret_ms = retry_backoff_ms(p);
     return !x->deadline_ms || x->worker->loop.now_ms + *ret_ms < x->deadline_ms;
 }
 
@@ -95,26 +95,23 @@ bool answer_may_repeat(const struct proxying *p)
     return set->non_idempotent || (set->calls && p->x->grpc != GRPC_NONE);
 }
 
-bool answer_is_dropped(struct proxying *p)
+bool answer_is_dropped(struct attempt *a)
 {
-    struct exchange *x = p->x;
-    struct upstream *upstream = p->proxy->upstream;
-    const struct message *head = p->try.stream->head;
+    struct proxying *p = a->p;
+    const struct message *head = a->try.stream->head;
     uint64_t delay_ms;
-    if (!upstream_settings(upstream)->retry.set.any || p->body_lost || x->request->upgrade.len > 0)
+    if (!upstream_settings(p->proxy->upstream)->retry.set.any || p->body_lost || p->x->request->upgrade.len > 0)
         return false;
-    if (!is_listed(p, head) || !attempt_has_tries_left(p) || !choose_delay(p, head, &delay_ms))
+    if (!is_listed(p, head) || !retry_is_left(p) || !choose_delay(p, head, &delay_ms))
         return false;
-    if (p->in_budget)
-        upstream_retry_end(upstream);
-    p->in_budget = false;
-    if (!upstream_retry_begin(upstream))
+    if (a->in_budget)
+        upstream_retry_end(p->proxy->upstream);
+    a->in_budget = false;
+    if (!upstream_retry_begin(p->proxy->upstream))
         return false;
-    tried_add(&p->tried, p->try.target);
-    upstream_judge(&p->try, answer_status(p, head));
-    attempt_close(p, ERR_CANCELLED);
-    p->in_budget = true;
-    x->record.retries++;
-    attempt_retry(p, delay_ms);
+    tried_add(&p->tried, a->try.target);
+    upstream_judge(&a->try, answer_status(p, head));
+    attempt_close(a, ERR_CANCELLED);
+    retry_begin(a, delay_ms);
     return true;
 }

@@ -1,15 +1,9 @@
 /*
- * Tries.  Which failure may be tried again (RFC 9110 9.2.2):
+ * One try: a stream to a service with its events, its times, and its opening and closing.  Events only leave bits;
+ * proxy.c looks at them in the exchange's own turn.
  *
- *      the request surely was not processed (connect failed, closed before a byte went out)      any method
- *      the connection broke before an answer                                             idempotent methods
- *      an answer whose status the upstream's `retry.on` lists (answer.c)                       as it says
- *      anything after an accepted head, or with more body gone than the replay holds                  never
- *
- * A connection from the pool that the service had closed meanwhile says nothing about the service, and nor does a
- * stream that it refuses (it has enough of them, or is about to go): they are replaced at once, cost no try and no
- * budget.  Real retries go to another target, after a back-off with full jitter, within `retry.attempts` and the
- * upstream's budget.
+ * An attempt is idle, waits (for its back-off to pass), or is open.  All attempts of an exchange share the request's
+ * head, its replay and one alarm, which is set for the nearest of all their times.
  */
 #include "base/assert.h"
 #include "base/memory.h"
@@ -20,9 +14,9 @@
 
 static void leave(struct stream *stream, enum attempt_event event)
 {
-    struct proxying *p = stream->user;
-    p->events |= event;
-    exchange_wake(p->x);
+    struct attempt *a = stream->user;
+    a->events |= event;
+    exchange_wake(a->p->x);
 }
 
 static void up_on_head(struct stream *stream)
@@ -47,8 +41,8 @@ static void up_on_reset(struct stream *stream)
 
 static void up_on_written(struct stream *stream)
 {
-    struct proxying *p = stream->user;
-    if (!p->body_end_taken)
+    struct attempt *a = stream->user;
+    if (!a->p->body_end_taken)
         leave(stream, ATTEMPT_WRITTEN);
 }
 
@@ -59,14 +53,14 @@ static void up_on_sent(struct stream *stream)
 
 static void up_on_interim(struct stream *stream, const struct message *head)
 {
-    struct proxying *p = stream->user;
-    struct interim *interim = arena_alloc(p->x->arena, sizeof(*interim));
+    struct attempt *a = stream->user;
+    struct interim *interim = arena_alloc(a->p->x->arena, sizeof(*interim));
     if (!interim)
         return; /* an interim answer is only a hint */
     *interim = (struct interim){ NULL, head };
-    *p->interims_end = interim;
-    p->interims_end = &interim->next;
-    exchange_wake(p->x);
+    *a->interims_end = interim;
+    a->interims_end = &interim->next;
+    exchange_wake(a->p->x);
 }
 
 static const struct stream_events up_events = {
@@ -99,27 +93,28 @@ static enum err unsent_because(enum err err)
     return err == ERR_MEMORY || err == ERR_UPGRADE_REFUSED ? err : ERR_UPSTREAM_UNSENT;
 }
 
-static void attempt_send(struct proxying *p)
+static void attempt_send(struct attempt *a)
 {
+    struct proxying *p = a->p;
     struct exchange *x = p->x;
-    struct stream *up = p->try.stream;
+    struct stream *up = a->try.stream;
     bool end = without_body(&p->head);
     if (p->names_target)
-        p->head.authority = target_authority(p->try.target);
+        p->head.authority = target_authority(a->try.target);
     up->quiet_ok = call_may_be_quiet(p);
     int rc = stream_send_head(up, &p->head, end);
     if (rc < 0) {
-        attempt_failed(p, unsent_because((enum err) - rc));
+        attempt_failed(a, unsent_because((enum err) - rc));
         return;
     }
     x->down->splice_in_ok = up->splices && !p->replayable && exchange_body_passes(x, DIR_REQUEST);
     if (end) {
         p->body_end_taken = true;
-        request_await_response(p);
+        request_await_response(a);
     } else {
         if (p->head.expect_continue) /* the client waits for the service's word before it goes on */
-            request_await_response(p);
-        request_send(p);
+            request_await_response(a);
+        request_send(a);
     }
 }
 
@@ -131,13 +126,27 @@ static const char *name_for_log(struct exchange *x, const struct target *target)
     return arena_copy(x->arena, slice_make(target->name, strlen(target->name) + 1)).at;
 }
 
-void attempt_open(struct proxying *p)
+void attempt_init(struct attempt *a, struct proxying *p)
 {
+    a->p = p;
+    a->interims_end = &a->interims;
+    pipe_init(&a->feed, &p->x->worker->memory, UINT32_MAX);
+}
+
+static void attempt_enter(struct attempt *a, enum attempt_state state)
+{
+    a->p->under_way = (uint8_t)(a->p->under_way - (a->state != ATTEMPT_IDLE) + (state != ATTEMPT_IDLE));
+    a->state = (uint8_t)state;
+}
+
+void attempt_open(struct attempt *a)
+{
+    struct proxying *p = a->p;
     struct exchange *x = p->x;
-    ENSURE(!p->trying && !p->accepted);
+    ENSURE(a->state != ATTEMPT_OPEN && !p->winner);
     x->record.try_start_ns = x->worker->loop.now_ns;
     x->record.reused_up = false;
-    p->events = 0;
+    a->events = 0;
     int rc = call_prepare(p);
     if (rc < 0) {
         exchange_fail(x, (enum err) - rc, SLICE_EMPTY);
@@ -146,102 +155,96 @@ void attempt_open(struct proxying *p)
     const struct upstream_wish wish = {
         .key = p->key, .sticky = p->session, .tried = &p->tried, .down = x->down, .fresh = p->insist_fresh
     };
-    rc = upstream_open(p->proxy->upstream, x->worker->index, &wish, x->arena, &up_events, p, &p->try);
-    if (rc < 0 && !p->try.target) {
-        exchange_fail(x, (enum err) - rc, SLICE_EMPTY);
+    rc = upstream_open(p->proxy->upstream, x->worker->index, &wish, x->arena, &up_events, a, &a->try);
+    if (rc < 0 && !a->try.target) {
+        attempt_not_possible(a, (enum err) - rc);
         return;
     }
-    p->trying = true;
-    x->record.target = name_for_log(x, p->try.target);
+    attempt_enter(a, ATTEMPT_OPEN);
+    x->record.target = name_for_log(x, a->try.target);
     if (x->record.tries < UINT8_MAX)
         x->record.tries++;
     if (rc < 0) {
-        attempt_failed(p, (enum err) - rc);
+        attempt_failed(a, (enum err) - rc);
         return;
     }
-    x->record.reused_up = p->try.stream->reused;
-    attempt_send(p);
+    x->record.reused_up = a->try.stream->reused;
+    attempt_send(a);
 }
 
-void attempt_close(struct proxying *p, enum err err)
+void attempt_not_possible(struct attempt *a, enum err err)
 {
-    p->response_deadline_ms = 0;
-    p->retry_at_ms = 0;
-    if (p->in_budget)
-        upstream_retry_end(p->proxy->upstream);
-    p->in_budget = false;
-    if (!p->trying)
-        return;
-    p->trying = false;
-    upstream_close(&p->try, err);
+    attempt_close(a, ERR_CANCELLED);
+    fallback_or_fail(a, err);
 }
 
-/* ---- judging ---- */
-
-static bool is_broken_off(enum err err)
+void attempt_begin_later(struct attempt *a, uint64_t delay_ms)
 {
-    return err == ERR_UPSTREAM_CLOSED || err == ERR_UPSTREAM_RESET;
-}
-
-static bool may_repeat(const struct proxying *p, enum err err)
-{
-    if (p->body_lost)
-        return false;
-    if (err_info(err)->retryable)
-        return true;
-    return is_broken_off(err) && method_is_idempotent(p->x->request->method) && p->x->request->upgrade.len == 0;
-}
-
-bool attempt_has_tries_left(const struct proxying *p)
-{
-    const struct upstream_conf *conf = upstream_settings(p->proxy->upstream);
-    return p->x->record.retries + 1u < (uint64_t)conf->retry.attempts;
-}
-
-uint64_t attempt_backoff_ms(struct proxying *p)
-{
-    const struct upstream_conf *conf = upstream_settings(p->proxy->upstream);
-    uint64_t ceiling = (uint64_t)conf->retry.backoff_ms << MIN(p->x->record.retries, 16);
-    ceiling = MIN(ceiling, (uint64_t)conf->retry.backoff_max_ms);
-    return ceiling ? rng_below(&p->x->worker->rng, (uint32_t)ceiling + 1) : 0;
-}
-
-void attempt_retry(struct proxying *p, uint64_t delay_ms)
-{
-    if (request_rewind(p) < 0) {
-        exchange_fail(p->x, ERR_MEMORY, SLICE_EMPTY);
-        return;
-    }
     if (delay_ms == 0) {
-        attempt_open(p);
+        attempt_open(a);
         return;
     }
-    p->retry_at_ms = p->x->worker->loop.now_ms + delay_ms;
-    exchange_set_alarm(p->x, p->retry_at_ms);
+    attempt_enter(a, ATTEMPT_BACKOFF);
+    a->opens_at_ms = a->p->x->worker->loop.now_ms + delay_ms;
+    attempts_set_alarm(a->p);
 }
 
-void attempt_failed(struct proxying *p, enum err err)
+void attempt_close(struct attempt *a, enum err err)
 {
-    struct exchange *x = p->x;
-    bool repeatable = may_repeat(p, err);
-    bool stale = err == ERR_UPSTREAM_REFUSED ||
-                 (p->try.stream && p->try.stream->reused && (is_broken_off(err) || err == ERR_UPSTREAM_UNSENT));
-    if (!stale && p->try.target)
-        tried_add(&p->tried, p->try.target);
-    bool replaced = repeatable && stale && p->stale_tries < STALE_TRIES_MAX;
-    attempt_close(p, replaced ? ERR_CANCELLED : err); /* it is no failure of the target's */
-    if (replaced) {
-        p->insist_fresh = ++p->stale_tries == STALE_TRIES_MAX;
-        x->record.tries--;
-        attempt_retry(p, 0);
-        return;
+    bool open = a->state == ATTEMPT_OPEN;
+    attempt_enter(a, ATTEMPT_IDLE);
+    a->events = 0;
+    a->answer_by_ms = 0;
+    a->opens_at_ms = 0;
+    if (a->in_budget)
+        upstream_retry_end(a->p->proxy->upstream);
+    a->in_budget = false;
+    if (open)
+        upstream_close(&a->try, err);
+}
+
+void attempts_close(struct proxying *p, enum err err)
+{
+    for (struct attempt *a = &p->first; a; a = a->next)
+        attempt_close(a, err);
+}
+
+/* ---- times ---- */
+
+static void take_nearer(uint64_t *at_ms, uint64_t other_ms)
+{
+    if (other_ms && (!*at_ms || other_ms < *at_ms))
+        *at_ms = other_ms;
+}
+
+void attempts_set_alarm(struct proxying *p)
+{
+    uint64_t at_ms = 0;
+    for (struct attempt *a = &p->first; a; a = a->next) {
+        take_nearer(&at_ms, a->answer_by_ms);
+        take_nearer(&at_ms, a->opens_at_ms);
     }
-    if (repeatable && attempt_has_tries_left(p) && upstream_retry_begin(p->proxy->upstream)) {
-        p->in_budget = true;
-        uint64_t delay = attempt_backoff_ms(p);
-        x->record.retries++;
-        attempt_retry(p, delay);
-        return;
+    p->next_ms = at_ms;
+    exchange_set_alarm(p->x, at_ms);
+}
+
+static bool is_due(const struct attempt *a, uint64_t at_ms)
+{
+    return at_ms && a->p->x->worker->loop.now_ms >= at_ms;
+}
+
+void attempts_look_at_times(struct proxying *p)
+{
+    for (struct attempt *a = &p->first; a; a = a->next) {
+        if (is_due(a, a->opens_at_ms)) {
+            a->opens_at_ms = 0;
+            attempt_open(a);
+        } else if (is_due(a, a->answer_by_ms)) {
+            a->answer_by_ms = 0;
+            attempt_failed(a, ERR_RESPONSE_TIMEOUT);
+        }
+        if (p->x->ended || p->x->handler_over)
+            return;
     }
-    exchange_fail(x, err, SLICE_EMPTY);
+    attempts_set_alarm(p); /* times that were given up may have been the nearest */
 }

@@ -9,6 +9,7 @@
 #include "exchange/worker.h"
 #include "handlers/proxy/handler_proxy.h"
 #include "http/message.h"
+#include "upstream/fallback.h"
 
 static const struct conf_field proxy_fields[] = {
     { "upstream",
@@ -43,46 +44,76 @@ const struct conf_struct proxy_schema = {
     .example = "proxy: { upstream: users, path: \"/users/{id}\" }\n",
 };
 
+static void proxy_unload(void *data)
+{
+    struct proxy *proxy = data;
+    while (proxy) {
+        struct proxy *next = proxy->fallback;
+        key_done(proxy);
+        upstream_drop(proxy->upstream);
+        mem_free(proxy->parts);
+        mem_free(proxy);
+        proxy = next;
+    }
+}
+
+static struct proxy *proxy_new(struct conf *conf, const struct conf_node *node, const struct proxy_conf *settings,
+                               const struct upstream_conf *upstream)
+{
+    struct proxy *proxy = mem_must(sizeof(*proxy));
+    if (target_compile(conf, node, settings, proxy) < 0 || key_compile(conf, node, upstream, proxy) < 0) {
+        mem_free(proxy->parts);
+        mem_free(proxy);
+        return NULL;
+    }
+    proxy->upstream = upstream_hold(upstream->built);
+    return proxy;
+}
+
+/* One towards each upstream, from the one that the route names along the fallbacks. */
 static int proxy_load(struct conf *conf, const struct conf_node *node, const void *settings, void **ret_data)
 {
     const struct proxy_conf *s = settings;
     const struct conf_entry *entry = s->upstream.target;
+    struct proxy *first = NULL, **last = &first;
     if (!entry)
-        return -1; /* reported by conf_resolve */
-    const struct upstream_conf *upstream = (const struct upstream_conf *)entry->value;
-    if (!upstream->built)
-        return -1; /* its own mistakes are reported */
-    struct proxy *proxy = mem_must(sizeof(*proxy));
-    if (target_compile(conf, node, s, proxy) < 0 || key_compile(conf, node, upstream, proxy) < 0) {
-        mem_free(proxy->parts);
-        mem_free(proxy);
-        return -1;
+        return -1;                                           /* reported by conf_resolve */
+    for (unsigned i = 0; entry && i <= FALLBACKS_MAX; i++) { /* a loop is reported, and yet comes here */
+        const struct upstream_conf *upstream = (const struct upstream_conf *)entry->value;
+        *last = upstream->built ? proxy_new(conf, node, s, upstream) : NULL;
+        if (!*last) { /* its mistakes, or those of its upstream, are reported */
+            proxy_unload(first);
+            return -1;
+        }
+        last = &(*last)->fallback;
+        entry = upstream->fallback ? upstream->fallback->upstream.target : NULL;
     }
-    proxy->upstream = upstream_hold(upstream->built);
-    *ret_data = proxy;
+    *ret_data = first;
     return 0;
 }
 
-static void proxy_unload(void *data)
+static void detach_until(const struct proxy *proxy, const struct proxy *end, struct worker *worker)
 {
-    struct proxy *proxy = data;
-    key_done(proxy);
-    upstream_drop(proxy->upstream);
-    mem_free(proxy->parts);
-    mem_free(proxy);
+    for (; proxy != end; proxy = proxy->fallback)
+        upstream_detach(proxy->upstream, worker->index);
 }
 
 static int proxy_attach(void *data, struct worker *worker, void **ret_local)
 {
-    const struct proxy *proxy = data;
     *ret_local = NULL;
-    return upstream_attach(proxy->upstream, worker->index, &worker->loop);
+    for (const struct proxy *proxy = data; proxy; proxy = proxy->fallback) {
+        int rc = upstream_attach(proxy->upstream, worker->index, &worker->loop);
+        if (rc < 0) {
+            detach_until(data, proxy, worker);
+            return rc;
+        }
+    }
+    return 0;
 }
 
 static void proxy_detach(void *data, struct worker *worker, void *local)
 {
-    const struct proxy *proxy = data;
-    upstream_detach(proxy->upstream, worker->index);
+    detach_until(data, NULL, worker);
 }
 
 /* ---- the exchange's side ---- */
@@ -92,9 +123,9 @@ static void proxy_start(struct exchange *x, void *state, const void *data)
     struct proxying *p = state;
     p->x = x;
     p->proxy = data;
-    p->interims_end = &p->interims;
     p->repeats = method_is_idempotent(x->request->method) || answer_may_repeat(p);
     request_init(p);
+    attempt_init(&p->first, p);
     x->record.upstream = upstream_name(p->proxy->upstream);
     upstream_request_begin(p->proxy->upstream);
     p->counted = true;
@@ -110,39 +141,48 @@ static void proxy_start(struct exchange *x, void *state, const void *data)
         exchange_fail(x, (enum err) - rc, SLICE_EMPTY);
         return;
     }
-    attempt_open(p);
+    attempt_open(&p->first);
+}
+
+/* The one that the live body goes to. */
+static struct attempt *leading(struct proxying *p)
+{
+    return p->winner ? p->winner : &p->first;
 }
 
 static void proxy_on_request_body(struct exchange *x, void *state)
 {
-    request_send(state);
+    request_send(leading(state));
 }
 
 static void proxy_on_response_room(struct exchange *x, void *state)
 {
     struct proxying *p = state;
-    if (p->trying)
-        stream_read_more(p->try.stream);
+    if (p->winner && p->winner->state == ATTEMPT_OPEN)
+        stream_read_more(p->winner->try.stream);
 }
 
-static void pass_interims(struct proxying *p)
+static void pass_interims(struct attempt *a)
 {
-    for (struct interim *i = p->interims; i && !p->x->handler_over; i = i->next) {
+    struct proxying *p = a->p;
+    for (struct interim *i = a->interims; i && !p->x->handler_over; i = i->next) {
         exchange_interim(p->x, i->head);
         if (i->head->status == 100 && !p->body_end_taken) /* now the client is waited for */
-            p->response_deadline_ms = 0;
+            a->answer_by_ms = 0;
     }
-    p->interims = NULL;
-    p->interims_end = &p->interims;
+    a->interims = NULL;
+    a->interims_end = &a->interims;
 }
 
-static void accept_response(struct proxying *p)
+static void accept_response(struct attempt *a)
 {
+    struct proxying *p = a->p;
     struct exchange *x = p->x;
-    struct stream *up = p->try.stream;
-    p->accepted = true;
-    upstream_judge(&p->try, answer_status(p, up->head));
-    p->response_deadline_ms = 0;
+    struct stream *up = a->try.stream;
+    p->winner = a;
+    upstream_judge(&a->try, answer_status(p, up->head));
+    a->answer_by_ms = 0;
+    p->next_ms = 0;
     exchange_set_alarm(x, 0);
     x->record.up_head_ns = x->worker->loop.now_ns;
     x->record.up_status = up->head->status;
@@ -150,66 +190,64 @@ static void accept_response(struct proxying *p)
     session_set(p, up->head);
     exchange_respond(x, up->head, &up->in);
     if (x->tunnel)
-        request_reopen(p);
+        request_reopen(a);
 }
 
-static void check_alarms(struct proxying *p)
+static void take_events(struct attempt *a)
 {
-    uint64_t now = p->x->worker->loop.now_ms;
-    if (p->retry_at_ms && now >= p->retry_at_ms) {
-        p->retry_at_ms = 0;
-        attempt_open(p);
-    } else if (p->response_deadline_ms && now >= p->response_deadline_ms) {
-        p->response_deadline_ms = 0;
-        attempt_failed(p, ERR_RESPONSE_TIMEOUT);
+    struct proxying *p = a->p;
+    struct exchange *x = p->x;
+    unsigned events = a->events;
+    a->events = 0;
+    if (a->interims)
+        pass_interims(a);
+    if (x->ended || x->handler_over) /* there was no memory to pass them on: the try is closed */
+        return;
+    if ((events & ATTEMPT_HEAD) && !p->winner) {
+        if (answer_is_dropped(a))
+            return;
+        accept_response(a);
     }
+    bool reset = events & ATTEMPT_RESET;
+    if ((events & ATTEMPT_BODY) || (reset && p->winner)) /* a cut stands in the pipe as an end does */
+        exchange_source_more(x);
+    if (reset && !p->winner) {
+        attempt_failed(a, a->try.stream->err);
+        return;
+    }
+    if (reset && x->tunnel && x->down->end_sent) { /* what the client still sends has nowhere to go */
+        exchange_fail(x, a->try.stream->err, SLICE_EMPTY);
+        return;
+    }
+    if ((events & ATTEMPT_SENT) || (reset && x->tunnel)) /* or never will be: it does not wait */
+        exchange_request_sent(x);
+    if (events & (ATTEMPT_ROOM | ATTEMPT_WRITTEN))
+        request_send(a);
 }
 
 static void proxy_on_wake(struct exchange *x, void *state)
 {
     struct proxying *p = state;
-    unsigned events = p->events;
-    p->events = 0;
-    if (p->interims)
-        pass_interims(p);
-    if (x->ended || x->handler_over) /* there was no memory to pass them on: the try is closed */
-        return;
-    if ((events & ATTEMPT_HEAD) && !p->accepted) {
-        if (answer_is_dropped(p))
+    for (struct attempt *a = &p->first; a; a = a->next) {
+        if (a->events || a->interims)
+            take_events(a);
+        if (x->ended || x->handler_over)
             return;
-        accept_response(p);
     }
-    if ((events & ATTEMPT_BODY) ||
-        ((events & ATTEMPT_RESET) && p->accepted)) /* a cut stands in the pipe as an end does */
-        exchange_source_more(x);
-    if ((events & ATTEMPT_RESET) && !p->accepted) {
-        attempt_failed(p, p->try.stream->err);
-        return;
-    }
-    if ((events & ATTEMPT_RESET) && x->tunnel &&
-        x->down->end_sent) { /* what the client still sends has nowhere to go */
-        exchange_fail(x, p->try.stream->err, SLICE_EMPTY);
-        return;
-    }
-    if ((events & ATTEMPT_SENT) || ((events & ATTEMPT_RESET) && x->tunnel)) /* or never will be: it does not wait */
-        exchange_request_sent(x);
-    if ((events & (ATTEMPT_ROOM | ATTEMPT_WRITTEN)) && p->trying)
-        request_send(p);
-    if (!x->ended)
-        check_alarms(p);
+    if (p->next_ms && x->worker->loop.now_ms >= p->next_ms)
+        attempts_look_at_times(p);
 }
 
 static void proxy_cancel(struct exchange *x, void *state)
 {
-    struct proxying *p = state;
     exchange_set_alarm(x, 0);
-    attempt_close(p, ERR_CANCELLED);
+    attempts_close(state, ERR_CANCELLED);
 }
 
 static void proxy_on_done(struct exchange *x, void *state)
 {
     struct proxying *p = state;
-    attempt_close(p, x->record.err);
+    attempts_close(p, x->record.err);
     if (p->counted)
         upstream_request_end(p->proxy->upstream);
     request_done(p);

@@ -2,8 +2,10 @@
  * The proxy handler: sends the request to a target of an upstream and hands its answer back.
  *
  *      proxy.c    the handler: settings, start, events
- *      attempt.c  one try after the other: open, judge a failure, retry
+ *      attempt.c  one try: its events, its times, open and close
+ *      retry.c    which failures are tried again, and when
  *      answer.c   which answers are tried again
+ *      fallback.c what serves when the upstream cannot
  *      call.c     what is different for gRPC
  *      request.c  the request's body, with a bounded replay for the next try
  *      target.c   the path and host that the service sees
@@ -46,6 +48,7 @@ extern const struct conf_struct proxy_schema;
 /* Loaded: immutable. */
 struct proxy {
     struct upstream *upstream; /* held */
+    struct proxy *fallback;    /* the same towards the upstream that serves in its place; NULL: none */
     struct path_part *parts;   /* NULL: the path stays as it is */
     unsigned part_count;
     enum host_mode host_mode;
@@ -68,44 +71,72 @@ enum attempt_event {
     ATTEMPT_SENT = 32
 };
 
-/* State in the exchange's arena. One attempt at a time. */
+enum attempt_state {
+    ATTEMPT_IDLE,    /* not begun, or over */
+    ATTEMPT_BACKOFF, /* begins at opens_at_ms */
+    ATTEMPT_OPEN,    /* `try` is open */
+};
+
+/* One try at a service, or the wait before it.  When it fails and another may follow, that takes its place.  Owner: the
+ * proxying, in the exchange's arena; closed by the end of the exchange. */
+struct attempt {
+    struct proxying *p;
+    struct attempt *next; /* of all that the exchange has, whatever their state */
+    struct upstream_try try;
+    struct interim *interims, **interims_end;
+    struct pipe feed;                   /* what a later try takes from the replay, sent before the live body */
+    uint64_t answer_by_ms, opens_at_ms; /* 0: not waiting for it */
+    uint8_t state;                      /* enum attempt_state */
+    uint8_t events;                     /* enum attempt_event */
+    bool in_budget;                     /* upstream_retry_begin said yes for it */
+};
+
+/* State in the exchange's arena. */
 struct proxying {
     struct exchange *x;
     const struct proxy *proxy;
-    struct message head; /* the request as the service gets it */
-    struct upstream_try try;
+    struct message head;    /* the request as the service gets it */
+    struct attempt first;   /* and by its `next` all others */
+    struct attempt *winner; /* whose answer was accepted: the only one that is open from then on */
     struct tried tried;
-    struct interim *interims, **interims_end;
-    struct pipe replay;                         /* copies of what was taken from the body */
-    struct pipe feed;                           /* a later try sends this first */
-    uint64_t response_deadline_ms, retry_at_ms; /* 0: not waiting for it */
-    uint64_t key;                               /* of keyed algorithms */
-    uint64_t session;                           /* the mark in its cookie; 0: none */
-    uint8_t events;                             /* enum attempt_event */
+    struct pipe replay; /* copies of what was taken from the body: what every further try begins with */
+    uint64_t key;       /* of keyed algorithms; computed once, before the first attempt */
+    uint64_t session;   /* the mark in its cookie; 0: none */
+    uint64_t next_ms;   /* the nearest of the attempts' times; 0: none */
+    uint8_t under_way;  /* attempts that are not idle */
     uint8_t stale_tries;
-    bool trying; /* `try` is open */
-    bool accepted;
     bool repeats;    /* what has reached a service may be sent again */
     bool replayable; /* what is taken from the body is kept in `replay` */
     bool body_lost;  /* something was taken that is not in `replay`: there is no other try */
     bool body_end_taken;
     bool names_target; /* the service's Host is its address: another one in the next try */
     bool counted;      /* upstream_request_begin was called */
-    bool in_budget;    /* upstream_retry_begin said yes for this try */
     bool insist_fresh;
 };
 
 /* attempt.c */
-void attempt_open(struct proxying *p);
-void attempt_failed(struct proxying *p, enum err err);
-void attempt_close(struct proxying *p, enum err err);
-void attempt_retry(struct proxying *p, uint64_t delay_ms); /* the next try, now or later */
-uint64_t attempt_backoff_ms(struct proxying *p);
-bool attempt_has_tries_left(const struct proxying *p);
+void attempt_init(struct attempt *a, struct proxying *p);
+void attempt_open(struct attempt *a);
+void attempt_close(struct attempt *a, enum err err);
+void attempt_begin_later(struct attempt *a, uint64_t delay_ms); /* or now, with 0 */
+/* No try can begin: there is no target, all are full, the name does not resolve. */
+void attempt_not_possible(struct attempt *a, enum err err);
+void attempts_close(struct proxying *p, enum err err);
+void attempts_set_alarm(struct proxying *p); /* one of their times has changed */
+void attempts_look_at_times(struct proxying *p);
+/* retry.c */
+void attempt_failed(struct attempt *a, enum err err);
+bool retry_is_left(const struct proxying *p);
+uint64_t retry_backoff_ms(struct proxying *p);
+/* In place of this one, which is closed: as it is, or as a retry, which upstream_retry_begin has said yes to. */
+void attempt_repeat(struct attempt *a, uint64_t delay_ms);
+void retry_begin(struct attempt *a, uint64_t delay_ms);
 /* answer.c: a head has come; true when it was dropped and another try begins. */
-bool answer_is_dropped(struct proxying *p);
+bool answer_is_dropped(struct attempt *a);
 unsigned answer_status(const struct proxying *p, const struct message *head); /* a call's as HTTP's */
 bool answer_may_repeat(const struct proxying *p); /* a request of a method that is not idempotent, for its answer */
+/* fallback.c: no try can begin, or the last one failed */
+void fallback_or_fail(struct attempt *a, enum err err);
 /* call.c: harmless for what is no call of gRPC */
 void call_start(struct proxying *p);
 MUST_USE int call_prepare(struct proxying *p); /* before each try */
@@ -114,10 +145,10 @@ int64_t call_response_timeout_ms(const struct proxying *p); /* 0: none */
 /* request.c */
 void request_init(struct proxying *p);
 void request_done(struct proxying *p);
-MUST_USE int request_rewind(struct proxying *p); /* for the next try; 0 or -ERR_MEMORY */
-void request_send(struct proxying *p);
-void request_reopen(struct proxying *p);         /* the answer made a tunnel: bytes flow again */
-void request_await_response(struct proxying *p); /* all of it is out: the response's time begins */
+MUST_USE int request_rewind(struct attempt *a); /* for the next try; 0 or -ERR_MEMORY */
+void request_send(struct attempt *a);
+void request_reopen(struct attempt *a);         /* the answer made a tunnel: bytes flow again */
+void request_await_response(struct attempt *a); /* all of it is out: the response's time begins */
 /* target.c: compiled when the configuration loads */
 int target_compile(struct conf *conf, const struct conf_node *node, const struct proxy_conf *settings,
                    struct proxy *ret_proxy);

@@ -10,9 +10,7 @@
 
 void request_init(struct proxying *p)
 {
-    struct memory *memory = &p->x->worker->memory;
-    pipe_init(&p->replay, memory, REPLAY_BYTES_MAX);
-    pipe_init(&p->feed, memory, UINT32_MAX);
+    pipe_init(&p->replay, &p->x->worker->memory, REPLAY_BYTES_MAX);
     /* What may not be sent twice could be sent again only while nothing of it has gone: a large body rather waits. */
     p->replayable = p->x->request->body_length <= (p->repeats ? REPLAY_BYTES_MAX : COPIED_BYTES_MAX);
 }
@@ -20,7 +18,8 @@ void request_init(struct proxying *p)
 void request_done(struct proxying *p)
 {
     pipe_done(&p->replay);
-    pipe_done(&p->feed);
+    for (struct attempt *a = &p->first; a; a = a->next)
+        pipe_done(&a->feed);
 }
 
 /* Copies what `from` holds behind what `to` holds. False without memory; `to` is then of no use. */
@@ -45,54 +44,57 @@ static void give_up_replay(struct proxying *p)
     pipe_init(&p->replay, &p->x->worker->memory, REPLAY_BYTES_MAX);
 }
 
-int request_rewind(struct proxying *p)
+int request_rewind(struct attempt *a)
 {
-    pipe_done(&p->feed);
-    pipe_init(&p->feed, &p->x->worker->memory, UINT32_MAX);
-    if (!copy_bytes(&p->replay, &p->feed))
+    struct proxying *p = a->p;
+    pipe_done(&a->feed);
+    pipe_init(&a->feed, &p->x->worker->memory, UINT32_MAX);
+    if (!copy_bytes(&p->replay, &a->feed))
         return -ERR_MEMORY;
     if (p->body_end_taken)
-        pipe_finish(&p->feed, p->x->body->trailers);
+        pipe_finish(&a->feed, p->x->body->trailers);
     return 0;
 }
 
-void request_reopen(struct proxying *p)
+void request_reopen(struct attempt *a)
 {
+    struct proxying *p = a->p;
     p->body_end_taken = false;
-    pipe_done(&p->feed); /* with the end of the request, if this was a further try */
-    pipe_init(&p->feed, &p->x->worker->memory, UINT32_MAX);
+    pipe_done(&a->feed); /* with the end of the request, if this was a further try */
+    pipe_init(&a->feed, &p->x->worker->memory, UINT32_MAX);
     give_up_replay(p);
 }
 
-void request_await_response(struct proxying *p)
+void request_await_response(struct attempt *a)
 {
-    struct exchange *x = p->x;
-    if (p->accepted || x->tunnel)
+    struct proxying *p = a->p;
+    if (p->winner || p->x->tunnel)
         return;
     int64_t timeout = call_response_timeout_ms(p);
-    p->response_deadline_ms = timeout ? x->worker->loop.now_ms + (uint64_t)timeout : 0;
-    exchange_set_alarm(x, p->response_deadline_ms);
+    a->answer_by_ms = timeout ? p->x->worker->loop.now_ms + (uint64_t)timeout : 0;
+    attempts_set_alarm(p);
 }
 
 /* True once a later try has caught up with the live body. */
-static bool send_feed(struct proxying *p)
+static bool send_feed(struct attempt *a)
 {
-    if (p->feed.bytes == 0 && p->feed.end == PIPE_OPEN)
+    if (a->feed.bytes == 0 && a->feed.end == PIPE_OPEN)
         return true;
-    enum sent sent = stream_send_body(p->try.stream, &p->feed);
-    if (sent == SENT && p->feed.end == PIPE_ENDED)
-        request_await_response(p);
+    enum sent sent = stream_send_body(a->try.stream, &a->feed);
+    if (sent == SENT && a->feed.end == PIPE_ENDED)
+        request_await_response(a);
     return sent == EMPTY;
 }
 
 /* Takes copies of what is about to be sent. False when it must not be sent yet. */
-static bool keep_for_replay(struct proxying *p, struct pipe *body)
+static bool keep_for_replay(const struct attempt *a, struct pipe *body)
 {
+    struct proxying *p = a->p;
     if (p->replayable && body->bytes > 0) {
         if (body->bytes > pipe_room(&p->replay) || body->kernel_bytes > 0 || !copy_bytes(body, &p->replay))
             give_up_replay(p);
     }
-    return p->replayable || !p->try.stream->unsent;
+    return p->replayable || !a->try.stream->unsent;
 }
 
 /* The service takes no more, but may still have something to say: what the client sends has nowhere to go. */
@@ -103,19 +105,22 @@ static void drop_tunnelled(struct exchange *x, struct pipe *body)
     exchange_body_taken(x);
 }
 
-void request_send(struct proxying *p)
+void request_send(struct attempt *a)
 {
+    struct proxying *p = a->p;
     struct exchange *x = p->x;
+    struct stream *up = a->try.stream;
     struct pipe *body = exchange_body(x);
-    if (p->trying && x->tunnel && p->try.stream->sent_cut) {
+    bool open = a->state == ATTEMPT_OPEN;
+    if (open && x->tunnel && up->sent_cut) {
         drop_tunnelled(x, body);
         return;
     }
-    if (p->trying && p->try.stream->sent_cut && !p->response_deadline_ms)
-        request_await_response(p); /* it may have answered before it stopped taking the request */
-    if (!p->trying || p->try.stream->sent_cut || p->try.stream->end_sent || !p->try.stream->head_sent)
+    if (open && up->sent_cut && !a->answer_by_ms)
+        request_await_response(a); /* it may have answered before it stopped taking the request */
+    if (!open || up->sent_cut || up->end_sent || !up->head_sent)
         return;
-    if (!send_feed(p) || p->body_end_taken)
+    if (!send_feed(a) || p->body_end_taken)
         return;
     if (x->tunnel && !x->down->tunnel)
         return; /* policies still look at the 101: the end in the pipe is the request's, not the tunnel's */
@@ -123,17 +128,17 @@ void request_send(struct proxying *p)
     if (before == 0 && body->end == PIPE_OPEN)
         return;
     /* What the codec leaves in the pipe would be copied a second time: only what is sent whole is replayed. */
-    if (!keep_for_replay(p, body)) {
-        p->try.stream->body_waits = true;
+    if (!keep_for_replay(a, body)) {
+        up->body_waits = true;
         return;
     }
-    p->response_deadline_ms = 0; /* of a client that was waited for and comes at last */
-    enum sent sent = stream_send_body(p->try.stream, body);
+    a->answer_by_ms = 0; /* of a client that was waited for and comes at last */
+    enum sent sent = stream_send_body(up, body);
     if (sent == BLOCKED && body->bytes > 0 && p->replayable)
         give_up_replay(p);
     if (sent == SENT && body->end == PIPE_ENDED) {
         p->body_end_taken = true;
-        request_await_response(p);
+        request_await_response(a);
     }
     if (body->bytes < before) {
         p->body_lost = p->body_lost || !p->replayable;

@@ -53,9 +53,9 @@ static const char *same_site_text(int same_site)
 void session_set(struct proxying *p, struct message *head)
 {
     const struct sticky_conf *sticky = sticky_of(p);
-    if (!sticky || sticky_served(&p->try, p->session))
+    if (!sticky || sticky_served(&p->winner->try, p->session))
         return;
-    const struct target *target = p->try.target;
+    const struct target *target = p->winner->try.target;
     uint64_t mark = sticky_mark(sticky, upstream_name(p->proxy->upstream), &target->address);
     if (mark == 0)
         return;

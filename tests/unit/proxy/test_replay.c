@@ -64,15 +64,16 @@ static void set_up(struct bench *b, int64_t length)
     b->x.down = &b->service.stream;
     b->p.x = &b->x;
     request_init(&b->p);
-    b->p.accepted = true; /* no response timeout: there is no upstream here to ask for it */
+    attempt_init(&b->p.first, &b->p);
+    b->p.winner = &b->p.first; /* no response timeout: there is no upstream here to ask for it */
 }
 
 static void begin_try(struct bench *b, bool unsent)
 {
     b->service =
         (struct service){ .stream = { .ops = &service_ops, .head_sent = true, .unsent = unsent }, .takes = SIZE_MAX };
-    b->p.try.stream = &b->service.stream;
-    b->p.trying = true;
+    b->p.first.try.stream = &b->service.stream;
+    b->p.first.state = ATTEMPT_OPEN;
 }
 
 static void tear_down(struct bench *b)
@@ -87,7 +88,7 @@ static void came(struct bench *b, const char *text, bool end)
     assert_int_equal(pipe_append(&b->body, text, strlen(text)), 0);
     if (end)
         pipe_finish(&b->body, NULL);
-    request_send(&b->p);
+    request_send(&b->p.first);
 }
 
 static void assert_got(const struct bench *b, const char *text)
@@ -103,13 +104,13 @@ static void a_further_try_sends_all_again_and_goes_on(void **state)
     begin_try(&b, true);
     came(&b, "one ", false);
     came(&b, "two ", false);
-    assert_int_equal(request_rewind(&b.p), 0);
+    assert_int_equal(request_rewind(&b.p.first), 0);
     begin_try(&b, true);
     came(&b, "three ", false);
     assert_got(&b, "one two three ");
-    assert_int_equal(request_rewind(&b.p), 0);
+    assert_int_equal(request_rewind(&b.p.first), 0);
     begin_try(&b, true);
-    request_send(&b.p);
+    request_send(&b.p.first);
     assert_got(&b, "one two three ");
     came(&b, "end", true);
     assert_got(&b, "one two three end");
@@ -124,9 +125,9 @@ static void a_body_that_has_ended_is_sent_again_with_its_end(void **state)
     begin_try(&b, true);
     came(&b, "hello", true);
     assert_true(b.service.stream.end_sent);
-    assert_int_equal(request_rewind(&b.p), 0);
+    assert_int_equal(request_rewind(&b.p.first), 0);
     begin_try(&b, true);
-    request_send(&b.p);
+    request_send(&b.p.first);
     assert_got(&b, "hello");
     assert_true(b.service.stream.end_sent);
     tear_down(&b);
@@ -138,11 +139,11 @@ static void a_service_that_takes_it_slowly_gets_it_all_the_same(void **state)
     set_up(&b, 5);
     begin_try(&b, true);
     came(&b, "hello", true);
-    assert_int_equal(request_rewind(&b.p), 0);
+    assert_int_equal(request_rewind(&b.p.first), 0);
     begin_try(&b, true);
     b.service.takes = 2;
     for (int i = 0; i < 3; i++)
-        request_send(&b.p);
+        request_send(&b.p.first);
     assert_got(&b, "hello");
     assert_true(b.service.stream.end_sent);
     tear_down(&b);
@@ -157,7 +158,7 @@ static void a_longer_body_than_the_replay_waits_for_the_head_to_be_out(void **st
     assert_got(&b, "");
     assert_false(b.p.body_lost); /* nothing has gone: another try is sound */
     b.service.stream.unsent = false;
-    request_send(&b.p);
+    request_send(&b.p.first);
     assert_got(&b, "much");
     assert_true(b.p.body_lost);
     tear_down(&b);

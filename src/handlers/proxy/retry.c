@@ -1,0 +1,84 @@
+/*
+ * Which failure may be tried again (RFC 9110 9.2.2):
+ *
+ *      the request surely was not processed (connect failed, closed before a byte went out)      any method
+ *      the connection broke before an answer                                             idempotent methods
+ *      an answer whose status the upstream's `retry.on` lists (answer.c)                       as it says
+ *      anything after an accepted head, or with more body gone than the replay holds                  never
+ *
+ * A connection from the pool that the service had closed meanwhile says nothing about the service, and nor does a
+ * stream that it refuses (it has enough of them, or is about to go): they are replaced at once, cost no try and no
+ * budget.  Real retries go to another target, after a back-off with full jitter, within `retry.attempts` and the
+ * upstream's budget.
+ */
+#include "base/assert.h"
+#include "exchange/worker.h"
+#include "handlers/proxy/proxy.h"
+
+static bool is_broken_off(enum err err)
+{
+    return err == ERR_UPSTREAM_CLOSED || err == ERR_UPSTREAM_RESET;
+}
+
+static bool may_repeat(const struct proxying *p, enum err err)
+{
+    if (p->body_lost)
+        return false;
+    if (err_info(err)->retryable)
+        return true;
+    return is_broken_off(err) && method_is_idempotent(p->x->request->method) && p->x->request->upgrade.len == 0;
+}
+
+bool retry_is_left(const struct proxying *p)
+{
+    const struct upstream_conf *conf = upstream_settings(p->proxy->upstream);
+    return p->x->record.retries + 1u < (uint64_t)conf->retry.attempts;
+}
+
+uint64_t retry_backoff_ms(struct proxying *p)
+{
+    const struct upstream_conf *conf = upstream_settings(p->proxy->upstream);
+    uint64_t ceiling = (uint64_t)conf->retry.backoff_ms << MIN(p->x->record.retries, 16);
+    ceiling = MIN(ceiling, (uint64_t)conf->retry.backoff_max_ms);
+    return ceiling ? rng_below(&p->x->worker->rng, (uint32_t)ceiling + 1) : 0;
+}
+
+void attempt_repeat(struct attempt *a, uint64_t delay_ms)
+{
+    if (request_rewind(a) < 0) {
+        exchange_fail(a->p->x, ERR_MEMORY, SLICE_EMPTY);
+        return;
+    }
+    attempt_begin_later(a, delay_ms);
+}
+
+void retry_begin(struct attempt *a, uint64_t delay_ms)
+{
+    a->in_budget = true;
+    a->p->x->record.retries++;
+    attempt_repeat(a, delay_ms);
+}
+
+void attempt_failed(struct attempt *a, enum err err)
+{
+    struct proxying *p = a->p;
+    struct exchange *x = p->x;
+    bool repeatable = may_repeat(p, err);
+    bool stale = err == ERR_UPSTREAM_REFUSED ||
+                 (a->try.stream && a->try.stream->reused && (is_broken_off(err) || err == ERR_UPSTREAM_UNSENT));
+    if (!stale && a->try.target)
+        tried_add(&p->tried, a->try.target);
+    bool replaced = repeatable && stale && p->stale_tries < STALE_TRIES_MAX;
+    attempt_close(a, replaced ? ERR_CANCELLED : err); /* it is no failure of the target's */
+    if (replaced) {
+        p->insist_fresh = ++p->stale_tries == STALE_TRIES_MAX;
+        x->record.tries--;
+        attempt_repeat(a, 0);
+        return;
+    }
+    if (repeatable && retry_is_left(p) && upstream_retry_begin(p->proxy->upstream)) {
+        retry_begin(a, retry_backoff_ms(p));
+        return;
+    }
+    fallback_or_fail(a, err);
+}
