@@ -81,6 +81,9 @@ void probe_failed(struct probe *probe, enum err err)
     case ERR_TLS_FAILED:
         report_tls(probe);
         return;
+    case ERR_NOT_HTTP2:
+        probe_report(probe, PROBE_MALFORMED, "it does not speak HTTP/2");
+        return;
     case ERR_UPSTREAM_UNSENT:
     case ERR_UPSTREAM_CLOSED:
         probe_report(probe, PROBE_CLOSED, "the connection was closed without an answer");

@@ -168,7 +168,7 @@ def test_idle_connections_to_a_target_that_is_given_up_are_closed(gateway, servi
     a = service("a")
     gw = watched(gateway, a, settings={"panic_threshold": 0})
     assert who(gw, 3) == {"a": 3}
-    assert gw.metric("maitred_upstream_connections_idle") >= 1
+    gw.wait_for_metric(lambda v: v >= 1, "maitred_upstream_connections_idle")
     a.checked.status = 500
     told(gw, "is unhealthy")
     # before the service itself, whose patience is twice as long, closes it
@@ -306,6 +306,13 @@ def test_http2_services_are_asked_over_http2(gateway, h2_service):
     passes(gw, 2)
     fields = dict(a.requests[0].fields)
     assert (fields[":method"], fields[":path"], fields[":authority"]) == ("GET", "/health", a.address)
+
+
+def test_a_service_that_does_not_speak_http2_is_said_to(gateway, service):
+    a = service("a")
+    a.on_connect = lambda wire: wire.send(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+    gw = watched(gateway, a, settings={"protocol": "h2"})
+    assert "its first probe failed: it does not speak HTTP/2" in told(gw, f"target {a.address}")
 
 
 def reply(message, status="0"):
