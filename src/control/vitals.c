@@ -185,6 +185,15 @@ static void collect_upstreams(void *data, metric_emit *emit, void *ctx)
     }
 }
 
+static void collect_target_counts(void *data, metric_emit *emit, void *ctx)
+{
+    for (size_t i = 0; i < watched->current->upstream_count; i++) {
+        const struct upstream *upstream = watched->current->upstreams[i].object;
+        const char *values[] = { upstream_name(upstream), NULL };
+        emit(ctx, values, upstream_targets(upstream)->count);
+    }
+}
+
 enum target_figure { TARGET_IN_FLIGHT, TARGET_CONNECTIONS, TARGET_PICKS, TARGET_FAILURES, TARGET_IS_UP };
 
 static double target_figure(const struct target *t, enum target_figure figure)
@@ -252,6 +261,8 @@ FAMILY(f_active, "maitred_upstream_requests_active", METRIC_GAUGE, "Requests in 
 FAMILY(f_retries, "maitred_upstream_retries_total", METRIC_COUNTER,
        "Tries after a first one that failed; those in place of stale connections are not among them.", "upstream")
 FAMILY(f_retries_active, "maitred_upstream_retries_active", METRIC_GAUGE, "Retries in progress now.", "upstream")
+FAMILY(f_target_count, "maitred_upstream_targets", METRIC_GAUGE, "Targets that the upstream has now, well or not.",
+       "upstream")
 FAMILY(f_in_flight, "maitred_target_requests_in_flight", METRIC_GAUGE, "Tries on the target now.", "upstream", "target")
 FAMILY(f_target_connections, "maitred_target_connections", METRIC_GAUGE, "Connections to the target now.", "upstream",
        "target")
@@ -284,6 +295,7 @@ static struct metric_source sources[] = {
     { &f_active, collect_upstreams, FIGURE(FIGURE_ACTIVE), NULL },
     { &f_retries, collect_upstreams, FIGURE(FIGURE_RETRIES), NULL },
     { &f_retries_active, collect_upstreams, FIGURE(FIGURE_RETRIES_ACTIVE), NULL },
+    { &f_target_count, collect_target_counts, NULL, NULL },
     { &f_in_flight, collect_targets, FIGURE(TARGET_IN_FLIGHT), NULL },
     { &f_target_connections, collect_targets, FIGURE(TARGET_CONNECTIONS), NULL },
     { &f_picks, collect_targets, FIGURE(TARGET_PICKS), NULL },
