@@ -203,7 +203,7 @@ uint32_t outlier_sweep(const struct target_set *set, uint64_t now_ns)
 
 static double success_rate(const struct target *target)
 {
-    return 100.0 * (1 - (double)target->outlier.last_failed / target->outlier.last_all);
+    return 100 - 100.0 * target->outlier.last_failed / target->outlier.last_all;
 }
 
 /* What the rates of those with enough requests come to. */
