@@ -34,7 +34,9 @@ struct pick {
     uint64_t key;              /* of consistent algorithms; evenly spread over all 64 bits */
     const struct tried *tried; /* may be NULL */
     struct tried passed;       /* picked a moment ago and refused: for want of a permit or a share */
-    uint32_t per_target_max;   /* requests that a target may have in flight; 0: any number */
+    uint32_t per_target_max;   /* requests that a target may have in flight, unless its slot says so; 0: any number */
+    bool called;               /* it has waited for its turn: lines at targets are not for it */
+    bool past_limits;          /* permits do not count: it is only asked for whom there would be one */
     unsigned ignored;          /* bars that do not count: there is a panic */
     uint64_t now_ns;           /* of the loop */
     struct rng *rng;
@@ -75,6 +77,21 @@ extern const struct algorithm *const algorithms[];
 const struct algorithm *algorithm_find(const char *name);
 const struct algorithm *algorithm_of(const struct balance_conf *conf); /* the one that the settings mean */
 
+static inline uint32_t slot_requests_max(const struct target_slot *slot, uint32_t per_target_max)
+{
+    return slot->requests_max ? slot->requests_max : per_target_max;
+}
+
+/* A target for which sessions wait has no permit for newcomers: the next that comes free is theirs. */
+static inline bool pick_has_permit(const struct pick *pick, const struct target_slot *slot)
+{
+    uint32_t max = slot_requests_max(slot, pick->per_target_max);
+    if (max == 0 || pick->past_limits)
+        return true;
+    return atomic_load_explicit(&slot->target->in_flight, memory_order_seq_cst) < max &&
+           (pick->called || !queue_line_has_waiters(&slot->target->line));
+}
+
 /* Weight above 0, nothing bars it, not tried, not passed by, a permit left. */
 static inline bool pick_allowed(const struct pick *pick, const struct target_slot *slot)
 {
@@ -88,12 +105,11 @@ static inline bool pick_allowed(const struct pick *pick, const struct target_slo
     for (unsigned i = 0; i < pick->passed.count; i++)
         if (pick->passed.v[i] == target)
             return false;
-    return !pick->per_target_max ||
-           atomic_load_explicit(&target->in_flight, memory_order_relaxed) < pick->per_target_max;
+    return pick_has_permit(pick, slot);
 }
 
 /* One an upstream and worker, touched by that worker alone. `per_target_max` may be set after balancer_init and at any
- * time later. */
+ * time later; `requests_max` and `queues` before the first pick. */
 struct balancer {
     const struct algorithm *algorithm;
     const struct balance_conf *conf;
@@ -101,7 +117,11 @@ struct balancer {
     struct target_set *set;
     void **tables; /* one a group */
     struct spread spread;
-    uint32_t per_target_max; /* 0: none */
+    uint32_t per_target_max;      /* 0: none */
+    uint32_t requests_max;        /* of the upstream as a whole; 0: none */
+    bool queues;                  /* who finds no permit may wait: given back, one calls the next */
+    enum limit lacked;            /* why the last pick said ERR_UPSTREAM_FULL */
+    struct target *lacked_target; /* borrowed: the session's, which alone was asked for; NULL: any would have done */
     struct rng rng;
     unsigned worker;
     uint64_t trial_ns; /* when a breaker's open time is over, and its target may be picked again; 0: none is open */
@@ -113,6 +133,8 @@ struct wish {
     uint64_t sticky;           /* of its session; 0: none */
     const struct tried *tried; /* may be NULL */
     bool retry_same;           /* when all allowed targets have been tried, tried ones are allowed again */
+    bool waits;                /* for its session's target when that is full, rather than go to another */
+    bool called;               /* it has waited, and this is its turn */
     uint64_t now_ns;           /* the loop's */
 };
 
@@ -129,9 +151,13 @@ MUST_USE int balancer_pick(struct balancer *b, const struct wish *wish, struct t
 /* An answer's head came, or the try failed: what the target is judged by. Not for tries that were cancelled. A try may
  * be judged twice: first its head was fine, then its body broke. `started_ns` is the wish's now_ns. */
 void balancer_judge(struct balancer *b, struct target *target, const struct outcome *outcome);
-/* Ends what pick began, and is right after a change of the set too. `waiting_since_ns`: the wish's now_ns, exactly; or 0
- * when an answer has been judged, since nothing is waited for any more: a download that takes hours is no hung try. */
+/* Ends what pick began, and is right after a change of the set too. `waiting_since_ns`: the wish's now_ns, exactly; or
+ * 0 when an answer has been judged, since nothing is waited for any more: a download that takes hours is no hung try.
+ */
 void balancer_finish(struct balancer *b, struct target *target, uint64_t waiting_since_ns, uint64_t now_ns);
+/* The same for a pick that came to nothing, as there was no connection. Nobody is called for it: the next would find no
+ * more than this one. */
+void balancer_undo(struct balancer *b, struct target *target, uint64_t picked_ns);
 
 static inline bool tried_has(const struct tried *tried, const struct target *target)
 {

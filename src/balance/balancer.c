@@ -19,8 +19,8 @@ enum { LOST_RACES_MAX = 16 };
 /* Draws of one key for different questions have to differ. */
 enum { DRAW_GROUP = 1, DRAW_SHARE };
 
-static const struct target_slot *pick_session(const struct balancer *b, const struct wish *wish,
-                                              const struct pick *pick);
+static const struct target_slot *pick_for(struct balancer *b, const struct wish *wish, struct pick *pick);
+static const struct target_slot *pick_session(struct balancer *b, const struct wish *wish, const struct pick *pick);
 static const struct target_slot *pick_any(struct balancer *b, struct pick *pick);
 static bool only_full(const struct balancer *b, const struct pick *pick);
 
@@ -105,6 +105,43 @@ static void look_anew(struct balancer *b, uint64_t now_ns)
     spread_compute(&b->spread, b->set, b->conf);
 }
 
+/* Why there is nothing, when it is not for want of well targets. */
+static int refused(struct balancer *b, const struct wish *wish, const struct pick *pick)
+{
+    if (b->conf->circuit_breaker)
+        breaker_release(&b->cluster->breaker, wish->now_ns);
+    if (b->lacked == LIMIT_NONE && only_full(b, pick))
+        b->lacked = LIMIT_TARGET_REQUESTS;
+    return b->lacked != LIMIT_NONE ? -ERR_UPSTREAM_FULL : -ERR_NO_TARGET;
+}
+
+/* Its own breaker's place alone: the upstream's is given back by who gives up. */
+static void release_probe(const struct balancer *b, struct target *target, uint64_t now_ns)
+{
+    if (b->conf->target_circuit_breaker)
+        breaker_release(&target->breaker, now_ns);
+}
+
+/* It is looked at first and taken last, so that nobody is refused for a permit that comes to nothing. Another worker
+ * may take the last one in between. */
+static bool seals(struct balancer *b, struct target *target, uint64_t now_ns)
+{
+    if (!b->requests_max || permit_take(&b->cluster->permits.requests, b->requests_max))
+        return true;
+    b->lacked = LIMIT_REQUESTS;
+    release_probe(b, target, now_ns);
+    permit_give(&target->in_flight);
+    if (b->queues)
+        queue_call(&b->cluster->queue, target);
+    return false;
+}
+
+static bool is_full(const struct balancer *b)
+{
+    return b->requests_max &&
+           atomic_load_explicit(&b->cluster->permits.requests, memory_order_seq_cst) >= b->requests_max;
+}
+
 int balancer_pick(struct balancer *b, const struct wish *wish, struct target **ret_target)
 {
     ENSURE(b->set);
@@ -115,21 +152,15 @@ int balancer_pick(struct balancer *b, const struct wish *wish, struct target **r
         .key = wish->key,
         .tried = wish->tried && wish->tried->count ? wish->tried : NULL,
         .per_target_max = b->per_target_max,
+        .called = wish->called,
         .now_ns = wish->now_ns,
         .rng = &b->rng,
     };
-    const struct target_slot *slot = wish->sticky ? pick_session(b, wish, &pick) : NULL;
-    if (!slot)
-        slot = pick_any(b, &pick);
-    if (!slot && wish->retry_same && pick.tried) {
-        pick.tried = NULL;
-        slot = pick_any(b, &pick);
-    }
-    if (!slot) {
-        if (b->conf->circuit_breaker)
-            breaker_release(&b->cluster->breaker, wish->now_ns);
-        return only_full(b, &pick) ? -ERR_UPSTREAM_FULL : -ERR_NO_TARGET;
-    }
+    b->lacked = is_full(b) ? LIMIT_REQUESTS : LIMIT_NONE;
+    b->lacked_target = NULL;
+    const struct target_slot *slot = b->lacked == LIMIT_NONE ? pick_for(b, wish, &pick) : NULL;
+    if (!slot || !seals(b, slot->target, wish->now_ns))
+        return refused(b, wish, &pick);
     struct target *target = target_hold(slot->target);
     atomic_fetch_add_explicit(&target->picks, 1, memory_order_relaxed);
     if (b->algorithm->counts_total)
@@ -151,7 +182,7 @@ void balancer_judge(struct balancer *b, struct target *target, const struct outc
         b->algorithm->judged(target, outcome);
 }
 
-void balancer_finish(struct balancer *b, struct target *target, uint64_t waiting_since_ns, uint64_t now_ns)
+static void give_back(struct balancer *b, struct target *target, uint64_t waiting_since_ns, uint64_t now_ns)
 {
     if (waiting_since_ns != 0)
         circuits_release(target, b->conf, waiting_since_ns);
@@ -159,39 +190,72 @@ void balancer_finish(struct balancer *b, struct target *target, uint64_t waiting
         b->algorithm->over(target, waiting_since_ns, now_ns);
     if (b->algorithm->counts_total)
         atomic_fetch_sub_explicit(&b->cluster->in_flight, 1, memory_order_relaxed);
-    unsigned before = atomic_fetch_sub_explicit(&target->in_flight, 1, memory_order_relaxed);
-    ENSURE(before > 0);
+    if (b->requests_max)
+        permit_give(&b->cluster->permits.requests);
+    permit_give(&target->in_flight);
+}
+
+void balancer_finish(struct balancer *b, struct target *target, uint64_t waiting_since_ns, uint64_t now_ns)
+{
+    give_back(b, target, waiting_since_ns, now_ns);
+    if (b->queues)
+        queue_call(&b->cluster->queue, target);
     target_drop(target);
 }
 
-/* The counter's own answer decides. */
-static bool take_permit(struct target *target, uint32_t max)
+void balancer_undo(struct balancer *b, struct target *target, uint64_t picked_ns)
 {
-    if (atomic_fetch_add_explicit(&target->in_flight, 1, memory_order_relaxed) < max || max == 0)
-        return true;
-    atomic_fetch_sub_explicit(&target->in_flight, 1, memory_order_relaxed);
-    return false;
+    give_back(b, target, picked_ns, picked_ns);
+    target_drop(target);
 }
 
-/* Its breaker lets it through; else the permit goes back. */
-static bool gets_through(const struct balancer *b, const struct pick *pick, struct target *target)
+static bool take_permit(const struct pick *pick, const struct target_slot *slot)
 {
-    if (circuit_admits_target(target, b->conf, pick->now_ns))
-        return true;
-    atomic_fetch_sub_explicit(&target->in_flight, 1, memory_order_relaxed);
-    return false;
+    return permit_take_any(&slot->target->in_flight, slot_requests_max(slot, pick->per_target_max));
 }
 
-/* A session stays with its target while that is well, though it may drain or have a weight of 0. */
-static const struct target_slot *pick_session(const struct balancer *b, const struct wish *wish,
-                                              const struct pick *pick)
+enum taking { TAKEN, TAKING_LOST, TAKING_REFUSED };
+
+/* Its breaker first: a probe's place that is given back keeps nobody waiting, a permit may. */
+static enum taking take(const struct balancer *b, const struct pick *pick, const struct target_slot *slot)
+{
+    if (!circuit_admits_target(slot->target, b->conf, pick->now_ns))
+        return TAKING_REFUSED;
+    if (take_permit(pick, slot))
+        return TAKEN;
+    release_probe(b, slot->target, pick->now_ns);
+    return TAKING_LOST;
+}
+
+static const struct target_slot *pick_for(struct balancer *b, const struct wish *wish, struct pick *pick)
+{
+    const struct target_slot *slot = wish->sticky ? pick_session(b, wish, pick) : NULL;
+    if (!slot && b->lacked == LIMIT_NONE)
+        slot = pick_any(b, pick);
+    if (!slot && b->lacked == LIMIT_NONE && wish->retry_same && pick->tried) {
+        pick->tried = NULL;
+        slot = pick_any(b, pick);
+    }
+    return slot;
+}
+
+/* A session stays with its target while that is well, though it may drain or have a weight of 0. When it is full, the
+ * session waits for it, if there is a queue. */
+static const struct target_slot *pick_session(struct balancer *b, const struct wish *wish, const struct pick *pick)
 {
     const struct target_slot *slot = target_set_find_sticky(b->set, wish->sticky);
     if (!slot || (target_barred(slot->target) & ~(unsigned)(BAR_DRAINING | BAR_UNREADY)))
         return NULL;
     if (pick->tried && tried_has(pick->tried, slot->target))
         return NULL;
-    return take_permit(slot->target, pick->per_target_max) && gets_through(b, pick, slot->target) ? slot : NULL;
+    enum taking taking = pick_has_permit(pick, slot) ? take(b, pick, slot) : TAKING_LOST;
+    if (taking == TAKEN)
+        return slot;
+    if (taking == TAKING_LOST && wish->waits) {
+        b->lacked = LIMIT_TARGET_REQUESTS;
+        b->lacked_target = slot->target;
+    }
+    return NULL;
 }
 
 static uint32_t draw(const struct balancer *b, struct pick *pick, unsigned question)
@@ -225,14 +289,18 @@ static const struct target_slot *pick_in(struct balancer *b, struct pick *pick, 
             tried_add(&pick->passed, slot->target);
             continue;
         }
-        if (!take_permit(slot->target, pick->per_target_max)) {
-            races++;
-            continue;
-        }
         /* With so many that are half-open, one more probe does no harm. */
-        if (pick->passed.count == TRIED_MAX || gets_through(b, pick, slot->target))
+        enum taking taking = TAKEN;
+        if (pick->passed.count < TRIED_MAX)
+            taking = take(b, pick, slot);
+        else if (!take_permit(pick, slot))
+            taking = TAKING_LOST;
+        if (taking == TAKEN)
             return slot;
-        tried_add(&pick->passed, slot->target);
+        if (taking == TAKING_LOST)
+            races++;
+        else
+            tried_add(&pick->passed, slot->target);
     }
     return NULL;
 }
@@ -255,9 +323,9 @@ static const struct target_slot *pick_any(struct balancer *b, struct pick *pick)
 /* Would anything have been picked, but for permits? */
 static bool only_full(const struct balancer *b, const struct pick *pick)
 {
-    if (!b->per_target_max)
+    if (!b->per_target_max && !b->set->limited)
         return false;
-    struct pick without_permits = { .tried = pick->tried };
+    struct pick without_permits = { .tried = pick->tried, .past_limits = true };
     for (uint32_t i = 0; i < b->set->group_count; i++) {
         const struct target_group *group = &b->set->groups[i];
         without_permits.ignored = b->spread.groups[i].ignored;

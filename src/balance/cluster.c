@@ -30,6 +30,7 @@ static struct listed *listed_new(const char *name)
         return NULL;
     struct listed *l = (void *)(((uintptr_t)block + CACHE_LINE - 1) & ~(uintptr_t)(CACHE_LINE - 1));
     l->block = block;
+    queue_init(&l->cluster.queue);
     l->cluster.name = memcpy(l + 1, name, name_size);
     return l;
 }
@@ -84,6 +85,8 @@ void cluster_drop(struct cluster *cluster)
         *at = gone->next;
     }
     pthread_mutex_unlock(&clusters.lock);
-    if (gone)
-        mem_free(gone->block);
+    if (!gone)
+        return;
+    queue_done(&gone->cluster.queue);
+    mem_free(gone->block);
 }

@@ -3,7 +3,7 @@
  * single target.
  *
  * It is found by the upstream's name and lives while any of its targets or balancers does, so a reload keeps it. All
- * of it is relaxed atomics; nothing in it is locked on the way of a request.
+ * of it is relaxed atomics; nothing in it is locked on the way of a request, but by one that has to wait (queue.h).
  */
 #pragma once
 
@@ -12,7 +12,10 @@
 #include <stdint.h>
 
 #include "balance/breaker.h"
+#include "balance/head_times.h"
 #include "balance/outlier.h"
+#include "balance/permits.h"
+#include "balance/queue.h"
 
 struct cluster {
     atomic_uint refs;
@@ -24,7 +27,10 @@ struct cluster {
     char *name;
     struct outlier_shared outlier; /* what is out, and why */
     struct breaker breaker;        /* the upstream's circuit breaker */
+    struct head_times head_times;  /* of its answers, where hedging asks for them */
     atomic_ullong fallbacks;       /* requests that its fallback served */
+    struct permits permits;        /* of the upstream as a whole */
+    struct queue queue;            /* those who wait for a permit */
 };
 
 /* The cluster of that upstream, made when there is none; a reference is given. Any thread but never on the way of a

@@ -150,6 +150,8 @@ struct target_set *target_set_new(const struct target_slot *slots, uint32_t coun
         return NULL;
     atomic_init(&set->refs, 1);
     set->count = count;
+    for (uint32_t i = 0; i < count; i++)
+        set->limited |= slots[i].requests_max || slots[i].connections_max;
     if (!sort_slots(set, slots) || !copy_hosts(set) || !make_groups(set) || !index_sticky(set)) {
         set_free(set);
         return NULL;
@@ -186,6 +188,14 @@ const struct target_slot *target_set_find_sticky(const struct target_set *set, u
         else
             high = middle;
     }
+    return NULL;
+}
+
+const struct target_slot *target_set_find(const struct target_set *set, const struct target *target)
+{
+    for (uint32_t i = 0; i < set->count; i++)
+        if (set->slots[i].target == target)
+            return &set->slots[i];
     return NULL;
 }
 

@@ -16,9 +16,10 @@ struct target_slot {
     struct target *target;
     const char *host; /* the name that its address is one of; NULL: it was given as an address. The set's own copy */
     uint64_t sticky;  /* what a session's cookie says of it; 0: nothing */
-    uint16_t weight;  /* 0 drains: existing work ends, nothing new */
-    uint8_t priority; /* 0 serves first */
-    bool elsewhere;   /* in another zone than the gateway */
+    uint32_t requests_max, connections_max; /* of its own; 0: as the upstream has it for each */
+    uint16_t weight;                        /* 0 drains: existing work ends, nothing new */
+    uint8_t priority;                       /* 0 serves first */
+    bool elsewhere;                         /* in another zone than the gateway */
 };
 
 struct target_group;
@@ -53,8 +54,9 @@ struct target_set {
     struct target_group *groups; /* by priority, those nearby first */
     uint32_t *by_sticky;         /* indices of those with a `sticky`, in its order */
     uint32_t sticky_count;
+    bool limited; /* some have limits of their own */
     void *shared_block;
-    char *hosts; /* what the slots' `host` point to */
+    char *hosts;                /* what the slots' `host` point to */
     struct target_slot slots[]; /* group by group, else in the order given */
 };
 
@@ -64,6 +66,8 @@ struct target_set *target_set_hold(struct target_set *set);
 void target_set_drop(struct target_set *set);
 /* The slot of a session, NULL when there is none. */
 const struct target_slot *target_set_find_sticky(const struct target_set *set, uint64_t sticky);
+/* The slot of a target, NULL when it is not in the set. Looks at all. */
+const struct target_slot *target_set_find(const struct target_set *set, const struct target *target);
 /* The group's table of this kind (told by how it is built): built by the first worker that asks, kept with the set.
  * Other workers wait for it meanwhile, which takes no longer than building one of their own. NULL without memory. */
 const void *target_group_table(const struct target_group *group, void *(*build)(const struct target_group *),

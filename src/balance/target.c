@@ -73,6 +73,7 @@ void target_drop(struct target *target)
     if (before > 1)
         return;
     ENSURE(atomic_load_explicit(&target->in_flight, memory_order_relaxed) == 0);
+    ENSURE(!queue_line_has_waiters(&target->line));
     struct registered *r = container_of(target, struct registered, target);
     pthread_mutex_lock(&registry.lock);
     registry_remove(r);
@@ -88,6 +89,7 @@ bool target_bar(struct target *target, unsigned bars, uint64_t now_ns)
     if ((before & bars) == bars)
         return false;
     cluster_changed(target->cluster);
+    queue_stir(&target->cluster->queue, target);
     return true;
 }
 
@@ -101,6 +103,7 @@ bool target_unbar(struct target *target, unsigned bars, uint64_t now_ns)
         atomic_store_explicit(&target->available_ns, now_ns, memory_order_relaxed);
     before = atomic_fetch_and_explicit(&target->barred, ~bars, memory_order_release);
     cluster_changed(target->cluster);
+    queue_stir(&target->cluster->queue, target);
     return (before & bars) != 0;
 }
 
@@ -170,6 +173,7 @@ static struct registered *registered_new(const char *upstream_name, const struct
     target->name = memcpy(strings, name, name_size);
     target->cluster = cluster;
     target->address = *address;
+    queue_line_init(&target->line);
     if (path_size)
         target->address.path = memcpy(strings + name_size, address->path, path_size);
     return r;

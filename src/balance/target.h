@@ -47,6 +47,7 @@ struct target {
     struct agent_state agent;        /* what its agent says */
     struct outlier_state outlier;    /* what requests to it show */
     struct breaker breaker;          /* its own circuit breaker */
+    struct queue_line line;          /* sessions that wait for it alone */
 };
 
 /* Process-wide registry, control thread (a lock inside; not for workers): the same pointer for the same upstream and
@@ -56,8 +57,8 @@ struct target *target_get(const char *upstream_name, const struct address *addre
 struct target *target_hold(struct target *target);
 void target_drop(struct target *target);
 
-/* Any thread: sets or clears bits of `bars`. Balancers notice, and one that becomes available does so at `now_ns`. True
- * when something changed. */
+/* Any thread: sets or clears bits of `bars`. Balancers notice, and one that becomes available does so at `now_ns`;
+ * those who wait for a permit look again. True when something changed. */
 bool target_bar(struct target *target, unsigned bars, uint64_t now_ns);
 bool target_unbar(struct target *target, unsigned bars, uint64_t now_ns);
 static inline unsigned target_barred(const struct target *target)

@@ -76,10 +76,13 @@ enum err_side { SIDE_NONE, SIDE_CLIENT, SIDE_UPSTREAM, SIDE_INTERNAL };
     X(UPSTREAM_HEAD_TOO_LARGE,UPSTREAM, false, 502, "response_head_too_large",  "The service's header section is too large") \
     X(UPSTREAM_BODY_TOO_LARGE,UPSTREAM, false, 502, "response_body_too_large",  "The service's answer is too large to be read whole") \
     X(RESPONSE_TIMEOUT,       UPSTREAM, false, 504, "response_timeout",         "The service did not answer in time")  \
+    X(TRY_TIMEOUT,            UPSTREAM, false, 504, "try_timeout",              "No try was answered in its time")     \
     X(RESPONSE_BODY_TIMEOUT,  UPSTREAM, false, 504, "response_body_timeout",    "The service's answer stalled")        \
     X(UPSTREAM_SEND_TIMEOUT,  UPSTREAM, false, 504, "request_send_timeout",     "The service took the request too slowly") \
     X(NO_TARGET,              UPSTREAM, false, 503, "no_target",                "No target of the upstream is available") \
     X(UPSTREAM_FULL,          UPSTREAM, false, 503, "upstream_full",            "The upstream is at its limit")        \
+    X(QUEUE_FULL,             UPSTREAM, false, 503, "queue_full",               "Too many requests wait for the upstream") \
+    X(QUEUE_TIMEOUT,          UPSTREAM, false, 503, "queue_timeout",            "The upstream had no room for the request in time") \
     X(NAME_UNRESOLVED,        UPSTREAM, false, 503, "name_unresolved",          "The upstream's name does not resolve") \
     X(BREAKER_OPEN,           UPSTREAM, false, 503, "circuit_open",             "The upstream fails too often to be tried now") \
     X(EXCHANGE_TIMEOUT,       UPSTREAM, false, 504, "exchange_timeout",         "The exchange took longer than allowed") \
