@@ -79,6 +79,11 @@ void exchange_source_more(struct exchange *x)
     exchange_raise(x, EVENT_RESPONSE_BODY);
 }
 
+void exchange_body_again(struct exchange *x, enum direction direction)
+{
+    exchange_raise(x, direction == DIR_REQUEST ? EVENT_REQUEST_BODY : EVENT_RESPONSE_BODY);
+}
+
 struct op *exchange_op(struct exchange *x, enum direction direction)
 {
     ENSURE(!x->cursor[direction].op.pending);

@@ -61,6 +61,14 @@ struct cursor {
 
 enum cursor_phase { CURSOR_IDLE, CURSOR_HEADS, CURSOR_WHOLE, CURSOR_DONE };
 
+/* A policy that holds others (any_of) runs them one at a time: `type` with its worker's part. With `tries` a refusal
+ * (ERR_UNAUTHENTICATED) is noted instead of answered, and x->response holds nothing but the fields added after it. */
+struct inner {
+    const struct policy_type *type;
+    void *local;
+    bool tries, refused;
+};
+
 struct exchange {
     uint32_t magic;
     uint32_t events; /* enum exchange_event */
@@ -94,6 +102,7 @@ struct exchange {
     bool deadline_client; /* deadline_ms is the client's own */
     bool in_run, ended, tunnel, request_stopped, source_cut, body_taken, request_sent;
     uint8_t depth;                   /* a child's: at most CHILD_DEPTH_MAX */
+    struct inner *inner;             /* while a policy runs another one; NULL otherwise */
     const struct identity *identity; /* NULL: nobody has said who it is (identity.h) */
     struct slice peer;               /* the peer's address as text: what X-Forwarded-For gets */
     uint64_t deadline_ms;            /* of the whole exchange, or of a tunnel's silence; 0 none */
@@ -135,6 +144,9 @@ static inline const struct conn_facts *exchange_facts(const struct exchange *x)
         x = x->parent;
     return x->down->facts;
 }
+/* Its on_body of that direction shall be called again, for bytes that it left in `in`: from a timer of its own, which
+ * its on_done clears. */
+void exchange_body_again(struct exchange *x, enum direction direction);
 /* A local answer: the head is x->response with this status and no fields but those added after the call; `body` is
  * copied. Then return REPLIED (a policy). Invalid once head_down. -ERR_MEMORY: fall back to exchange_fail. */
 MUST_USE int exchange_reply(struct exchange *x, unsigned status, struct slice content_type, struct slice body);

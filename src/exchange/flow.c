@@ -180,13 +180,19 @@ void exchange_body_taken(struct exchange *x)
     }
 }
 
+static bool may_take_body(const struct plan_policy *policy, enum direction direction)
+{
+    const struct policy_type *type = policy->type;
+    return type->need[direction] != BODY_PASS && (!type->takes_body || type->takes_body(policy->data, direction));
+}
+
 bool exchange_body_passes(const struct exchange *x, enum direction direction)
 {
     if (x->stages[direction])
         return false;
     if (direction == DIR_RESPONSE)
         for (unsigned i = 0; i < exchange_policy_count(x); i++)
-            if (x->plan->policies[i].type->need[DIR_RESPONSE] != BODY_PASS)
+            if (may_take_body(&x->plan->policies[i], DIR_RESPONSE))
                 return false;
     return true;
 }

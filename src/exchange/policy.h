@@ -26,21 +26,36 @@ struct worker;
 struct conf;
 struct conf_node;
 struct conf_struct;
+struct loop;
 struct pipe;
+struct resolver;
 
 enum verdict { NEXT, WAIT, REPLIED };
 enum body_need { BODY_PASS, BODY_STREAM, BODY_WHOLE };
 enum direction { DIR_REQUEST, DIR_RESPONSE, DIR_COUNT };
+
+/* What the control thread has for those who work in the background. It outlives them. */
+struct policy_ground {
+    struct loop *loop;
+    struct resolver *resolver;
+    unsigned cell; /* the control thread's, in metrics */
+};
 
 struct policy_type {
     const char *name;
     const struct conf_struct *schema;
     size_t state_size;             /* zeroed per exchange, in its arena; 0 is fine */
     unsigned char need[DIR_COUNT]; /* enum body_need: at most */
+    /* With these settings, may it ask for that body at all? NULL: whatever `need` says. A body that nobody may ask for
+     * can stay in the kernel. */
+    bool (*takes_body)(const void *data, enum direction direction);
     /* Control thread: from checked settings (schema's struct, which stays alive) to immutable data. Mistakes go to
      * conf_error at `node`; returns 0 or -1. */
     int (*load)(struct conf *conf, const struct conf_node *node, const void *settings, void **ret_data);
     void (*unload)(void *data);
+    /* Control thread: a snapshot with it comes into force; called again with each further one. What it does in the
+     * background from now on ends with unload. May be NULL. */
+    void (*begin)(void *data, const struct policy_ground *ground);
     /* Worker thread: what a worker needs of its own; may be NULL. 0 or -ERR_x. */
     int (*attach)(void *data, struct worker *worker, void **ret_local);
     void (*detach)(void *data, struct worker *worker, void *local);

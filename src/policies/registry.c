@@ -6,11 +6,13 @@
 #include "conf/conf.h"
 #include "policies/grpc_web/policy_grpc_web.h"
 #include "policies/headers/policy_headers.h"
+#include "policies/rate_limit/policy_rate_limit.h"
 
 /* clang-format off */
 #define POLICIES                                              \
     { "grpc_web", &grpc_web_schema, &policy_grpc_web },       \
-    { "headers", &headers_schema, &policy_headers }
+    { "headers", &headers_schema, &policy_headers },          \
+    { "rate_limit", &rate_limit_schema, &policy_rate_limit }
 /* clang-format on */
 
 static const struct conf_variant policies[] = { POLICIES, CONF_END };
