@@ -5,6 +5,7 @@ import tempfile
 import pytest
 
 from kit import ports
+from kit.faulty import Faulty
 from kit.gateway import Gateway, base_config, upstream
 from kit.origin import Origin
 
@@ -35,6 +36,22 @@ def origin():
     for one in made:
         one.stop()
     faults = [(o.name, f) for o in made for f in o.faults]
+    assert not faults, faults
+
+
+@pytest.fixture
+def faulty():
+    """Makes services whose behaviour is switched: faulty(name, version)."""
+    made = []
+
+    def make(*args, **more):
+        made.append(Faulty(*args, **more))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.stop()
+    faults = [(s.name, f) for s in made for f in s.faults]
     assert not faults, faults
 
 
