@@ -145,7 +145,9 @@ enum upstream_figure {
     FIGURE_BUSY,
     FIGURE_ACTIVE,
     FIGURE_RETRIES,
-    FIGURE_RETRIES_ACTIVE
+    FIGURE_RETRIES_ACTIVE,
+    FIGURE_HEDGES,
+    FIGURE_HEDGES_WON
 };
 
 static double upstream_figure(const struct upstream_stats *s, enum upstream_figure figure)
@@ -167,6 +169,10 @@ static double upstream_figure(const struct upstream_stats *s, enum upstream_figu
         return s->active_requests;
     case FIGURE_RETRIES:
         return (double)s->retries;
+    case FIGURE_HEDGES:
+        return (double)s->hedges;
+    case FIGURE_HEDGES_WON:
+        return (double)s->hedges_won;
     case FIGURE_RETRIES_ACTIVE:
         return s->active_retries;
     }
@@ -260,6 +266,10 @@ FAMILY(f_active, "maitred_upstream_requests_active", METRIC_GAUGE, "Requests in 
        "upstream")
 FAMILY(f_retries, "maitred_upstream_retries_total", METRIC_COUNTER,
        "Tries after a first one that failed; those in place of stale connections are not among them.", "upstream")
+FAMILY(f_hedges, "maitred_upstream_hedges_total", METRIC_COUNTER,
+       "Further tries of requests whose first was still open, for being late.", "upstream")
+FAMILY(f_hedges_won, "maitred_upstream_hedges_won_total", METRIC_COUNTER, "Hedges whose answer was the one passed on.",
+       "upstream")
 FAMILY(f_retries_active, "maitred_upstream_retries_active", METRIC_GAUGE, "Retries in progress now.", "upstream")
 FAMILY(f_target_count, "maitred_upstream_targets", METRIC_GAUGE, "Targets that the upstream has now, well or not.",
        "upstream")
@@ -294,6 +304,8 @@ static struct metric_source sources[] = {
     { &f_busy, collect_upstreams, FIGURE(FIGURE_BUSY), NULL },
     { &f_active, collect_upstreams, FIGURE(FIGURE_ACTIVE), NULL },
     { &f_retries, collect_upstreams, FIGURE(FIGURE_RETRIES), NULL },
+    { &f_hedges, collect_upstreams, FIGURE(FIGURE_HEDGES), NULL },
+    { &f_hedges_won, collect_upstreams, FIGURE(FIGURE_HEDGES_WON), NULL },
     { &f_retries_active, collect_upstreams, FIGURE(FIGURE_RETRIES_ACTIVE), NULL },
     { &f_target_count, collect_target_counts, NULL, NULL },
     { &f_in_flight, collect_targets, FIGURE(TARGET_IN_FLIGHT), NULL },

@@ -12,7 +12,7 @@
 #include "observe/access_log.h"
 #include "observe/line.h"
 
-/* In the second try: 17 texts of that many bytes, each byte as \u00xx, and the rest, are below access_log.c's LINE_MAX.
+/* In the second try: 18 texts of that many bytes, each byte as \u00xx, and the rest, are below access_log.c's LINE_MAX.
  */
 enum { CUT_TEXT_MAX = 512 };
 enum { GRPC_STATUS_LAST = 16 }; /* of those that the protocol knows */
@@ -121,6 +121,7 @@ static void json_request(struct line *line, const struct record *record)
     member_text_if(line, "user_agent", record->user_agent);
     member_text_if(line, "referer", record->referer);
     member_text_if(line, "consumer", record->consumer);
+    member_text_if(line, "access", record->access);
     member_text_if(line, "request_id", record->request_id);
     member_text_if(line, "trace_id", record->trace_id);
 }
@@ -149,6 +150,10 @@ static void json_upstream(struct line *line, const struct record *record)
     member_u64(line, "tries", record->tries);
     if (record->retries > 0)
         member_u64(line, "retries", record->retries);
+    if (record->hedges > 0)
+        member_u64(line, "hedged", record->hedges);
+    if (record->hedge_won)
+        line_literal(line, ",\"hedge_won\":true");
     if (record->up_status != 0)
         member_u64(line, "up_status", record->up_status);
     if (record->tries > 0) {

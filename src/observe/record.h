@@ -34,10 +34,13 @@ struct record {
     const char *upstream;
     const char *target; /* last tried */
     struct slice consumer;
+    struct slice access; /* what was decided about who may do this, for people */
     uint16_t status; /* sent to the client; 0 when none was */
     uint16_t up_status;
     uint8_t tries;
     uint8_t retries;
+    uint8_t hedges; /* tries beside one that was still open */
+    bool hedge_won; /* one of them was answered first */
     uint8_t err;   /* enum err */
     bool complete; /* the response went out whole */
     bool tunnel;

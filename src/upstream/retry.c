@@ -11,7 +11,21 @@
 #define HOUR_MS 3600000
 
 /* How an item of the list is stored: an HTTP status as it is, one of gRPC's behind these. */
-enum { ON_NON_IDEMPOTENT = 1, ON_GRPC = 1000 };
+enum { ON_NON_IDEMPOTENT = 1, ON_CONNECT_FAILURE, ON_REFUSED_STREAM, ON_RESET, ON_TIMEOUT, ON_5XX, ON_GATEWAY_ERROR };
+enum { ON_GRPC = 1000 };
+
+static const struct {
+    const char *word;
+    int on;
+} conditions[] = {
+    { "connect_failure", ON_CONNECT_FAILURE },
+    { "refused_stream", ON_REFUSED_STREAM },
+    { "reset", ON_RESET },
+    { "timeout", ON_TIMEOUT },
+    { "5xx", ON_5XX },
+    { "gateway_error", ON_GATEWAY_ERROR },
+    { "non_idempotent", ON_NON_IDEMPOTENT },
+};
 
 static int parse_on(struct conf *conf, const struct conf_node *node, void *ret_value)
 {
@@ -22,10 +36,11 @@ static int parse_on(struct conf *conf, const struct conf_node *node, void *ret_v
         *on = (int)number;
         return 0;
     }
-    if (slice_eq(text, SLICE("non_idempotent"))) {
-        *on = ON_NON_IDEMPOTENT;
-        return 0;
-    }
+    for (size_t i = 0; i < ARRAY_LEN(conditions); i++)
+        if (slice_eq(text, slice_from(conditions[i].word))) {
+            *on = conditions[i].on;
+            return 0;
+        }
     enum grpc_status status = grpc_status_from_word(text);
     if (status != GRPC_STATUS_ABSENT && status != GRPC_STATUS_OK) {
         *on = ON_GRPC + (int)status;
@@ -33,7 +48,8 @@ static int parse_on(struct conf *conf, const struct conf_node *node, void *ret_v
     }
     conf_error(
         conf, node,
-        "expected a status from %d to %d, a status of gRPC such as `unavailable`, or `non_idempotent`, got `%.*s`",
+        "expected a status from %d to %d, a status of gRPC such as `unavailable`, `connect_failure`, `refused_stream`, "
+        "`reset`, `timeout`, `5xx`, `gateway_error`, or `non_idempotent`, got `%.*s`",
         RETRY_STATUS_MIN, RETRY_STATUS_MAX, SLICE_ARG(text));
     return -1;
 }
@@ -42,7 +58,9 @@ static const struct conf_type on_type = {
     .kind = CONF_CUSTOM,
     .parse = parse_on,
     .size = sizeof(int),
-    .pattern = "400 to 599, a status of gRPC (`unavailable`, `resource_exhausted` ...), or `non_idempotent`",
+    .pattern =
+        "400 to 599, `5xx`, `gateway_error`, `timeout`, `reset`, `connect_failure`, `refused_stream`, a status of "
+        "gRPC (`unavailable`, `resource_exhausted` ...), or `non_idempotent`",
 };
 
 static void retry_set_compile(const struct conf_list *on, struct retry_set *ret_set);
@@ -60,8 +78,21 @@ static const struct conf_field retry_fields[] = {
       .type = { .kind = CONF_PERCENT },
       .offset = CONF_AT(upstream_retry, budget_percent),
       .default_text = "20%",
-      .doc = "Retries under way at once, those waiting included, as a share of the active requests; three are "
-             "always allowed. It keeps a service in trouble from being hit by several times its load." },
+      .doc =
+          "Retries and hedges under way at once, those waiting for their back-off included, as a share of the active "
+          "requests. It keeps a service in trouble from being hit by several times its load." },
+    { .name = "budget_min",
+      .type = { .kind = CONF_INT, .max = 1000000 },
+      .offset = CONF_AT(upstream_retry, budget_min),
+      .default_text = "3",
+      .doc = "So many are allowed at once however few requests are active." },
+    { .name = "per_try_timeout",
+      .type = { .kind = CONF_DURATION, .max = HOUR_MS },
+      .offset = CONF_AT(upstream_retry, per_try_ms),
+      .default_text = "off",
+      .doc = "How long one try may take from its begin (connecting and sending included) to the answer's head. Then "
+             "another is made if the request is of an idempotent method or `on` says so, else the answer is 504 "
+             "(`try_timeout`)." },
     { .name = "backoff",
       .type = { .kind = CONF_DURATION, .max = HOUR_MS },
       .offset = CONF_AT(upstream_retry, backoff_ms),
@@ -77,9 +108,13 @@ static const struct conf_field retry_fields[] = {
       .type = { .kind = CONF_LIST, .item = &on_type, .max = 256 },
       .offset = CONF_AT(upstream_retry, on),
       .flags = CONF_LONE,
-      .doc = "Answers that are tried again as well: HTTP statuses, for idempotent methods unless `non_idempotent` is "
-             "listed too, and statuses of gRPC, for answers that have no message. The last try's answer is passed on "
-             "whatever it is." },
+      .doc =
+          "What is tried again as well. Answers: HTTP statuses, `5xx` (500 to 599), `gateway_error` (502, 503, 504), "
+          "and statuses of gRPC, for answers that have no message; the last try's answer is passed on whatever it "
+          "is. Failures: `timeout` (no answer within `timeouts.response`). It holds for idempotent methods, with "
+          "`non_idempotent` for all. What is always tried again may be written down too: `connect_failure` and "
+          "`refused_stream` (any method), `reset` (no answer before the connection broke; it, too, is for all "
+          "methods only when it is listed beside `non_idempotent`)." },
     { .name = "wait_max",
       .type = { .kind = CONF_DURATION, .max = HOUR_MS },
       .offset = CONF_AT(upstream_retry, wait_max_ms),
@@ -106,27 +141,53 @@ static void check_retry(struct conf *conf, const struct conf_node *node, void *v
         conf_error(conf, conf_get(node, "backoff_max") ? conf_get(node, "backoff_max") : node,
                    "`backoff_max` is shorter than `backoff`");
     retry_set_compile(&retry->on, &retry->set);
-    if (retry->set.non_idempotent && !retry->set.statuses)
-        conf_error(conf, on, "`non_idempotent` says nothing without an HTTP status beside it");
+    if (retry->set.non_idempotent && !retry->set.statuses && !retry->set.resets && !retry->set.timeouts)
+        conf_error(conf, on, "`non_idempotent` says nothing without an HTTP status, `reset` or `timeout` beside it");
     if (on && retry->attempts == 1)
         conf_warn(conf, on, "nothing is tried again with `attempts: 1`");
 }
 
+static void add_statuses(struct retry_set *set, int from, int to)
+{
+    for (int status = from; status <= to; status++) {
+        unsigned bit = (unsigned)(status - RETRY_STATUS_MIN);
+        set->http[bit / 64] |= 1ull << bit % 64;
+    }
+    set->statuses = true;
+}
+
 static void retry_set_compile(const struct conf_list *on, struct retry_set *ret_set)
 {
-    *ret_set = (struct retry_set){ .any = on->count > 0 };
+    *ret_set = (struct retry_set){ 0 };
     for (size_t i = 0; i < on->count; i++) {
         int item = *(const int *)conf_item(on, &on_type, i);
-        if (item == ON_NON_IDEMPOTENT) {
+        switch (item) {
+        case ON_NON_IDEMPOTENT:
             ret_set->non_idempotent = true;
-        } else if (item >= ON_GRPC) {
-            ret_set->calls |= 1u << (item - ON_GRPC);
-        } else {
-            unsigned bit = (unsigned)(item - RETRY_STATUS_MIN);
-            ret_set->http[bit / 64] |= 1ull << bit % 64;
-            ret_set->statuses = true;
+            break;
+        case ON_RESET:
+            ret_set->resets = true;
+            break;
+        case ON_TIMEOUT:
+            ret_set->timeouts = true;
+            break;
+        case ON_5XX:
+            add_statuses(ret_set, 500, 599);
+            break;
+        case ON_GATEWAY_ERROR:
+            add_statuses(ret_set, 502, 504);
+            break;
+        case ON_CONNECT_FAILURE: /* always */
+        case ON_REFUSED_STREAM:
+            break;
+        default:
+            if (item >= ON_GRPC)
+                ret_set->calls |= 1u << (item - ON_GRPC);
+            else
+                add_statuses(ret_set, item, item);
         }
     }
+    ret_set->any = ret_set->statuses || ret_set->calls;
 }
 
 bool retry_set_has_status(const struct retry_set *set, unsigned status)

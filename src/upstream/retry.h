@@ -1,5 +1,5 @@
 /*
- * Which answers of a service are tried again: `retry.on` as bits.  Immutable once loaded.
+ * What is tried again: `retry.on` as bits.  Immutable once loaded.
  */
 #pragma once
 
@@ -13,9 +13,11 @@ enum { RETRY_STATUS_MIN = 400, RETRY_STATUS_MAX = 599 };
 struct retry_set {
     uint64_t http[4];    /* by status - RETRY_STATUS_MIN */
     uint32_t calls;      /* by enum grpc_status */
-    bool any;            /* something is listed */
+    bool any;            /* answers are listed */
     bool statuses;       /* HTTP statuses are */
-    bool non_idempotent; /* they count for every method */
+    bool resets;         /* connections that broke before an answer are */
+    bool timeouts;       /* answers that did not come in time are */
+    bool non_idempotent; /* what is listed counts for every method */
 };
 
 bool retry_set_has_status(const struct retry_set *set, unsigned status);

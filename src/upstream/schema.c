@@ -130,18 +130,33 @@ static const struct conf_field upstream_fields[] = {
       .offset = CONF_AT(upstream_conf, max_requests_per_connection),
       .default_text = "0",
       .doc = "A connection is closed after so many requests. 0 is no limit." },
+    { .name = "max_connections",
+      .type = { .kind = CONF_INT, .max = REQUESTS_MAX },
+      .offset = CONF_AT(upstream_conf, max_connections),
+      .default_text = "0",
+      .doc = "Connections to all targets together at once, over all workers, idle ones included. 0 is no limit." },
+    { .name = "max_requests",
+      .type = { .kind = CONF_INT, .max = REQUESTS_MAX },
+      .offset = CONF_AT(upstream_conf, max_requests),
+      .default_text = "0",
+      .doc = "Requests in progress on all targets together at once, over all workers. At the limit the answer is 503 "
+             "(`upstream_full`), unless there is a `queue`. 0 is no limit." },
+    { .name = "queue",
+      .type = { .kind = CONF_STRUCT, .structure = &queue_schema, .flags = CONF_POINTER },
+      .offset = CONF_AT(upstream_conf, queue),
+      .doc = "Requests that find a limit reached wait for their turn. Left out, they are answered with 503 at once." },
     { .name = "max_connections_per_target",
       .type = { .kind = CONF_INT, .max = REQUESTS_MAX },
       .offset = CONF_AT(upstream_conf, max_connections_per_target),
       .default_text = "0",
       .doc = "Connections to one target at once, over all workers, idle ones included. When all targets are at "
-             "the limit, the answer is 503. 0 is no limit." },
+             "the limit, the answer is 503, unless there is a `queue`. 0 is no limit." },
     { .name = "max_requests_per_target",
       .type = { .kind = CONF_INT, .max = REQUESTS_MAX },
       .offset = CONF_AT(upstream_conf, max_requests_per_target),
       .default_text = "0",
       .doc = "Requests in progress on one target at once, over all workers. When all targets are at the limit, "
-             "the answer is 503. 0 is no limit." },
+             "the answer is 503, unless there is a `queue`. 0 is no limit." },
     { .name = "proxy_protocol",
       .type = { .kind = CONF_ENUM, .words = proxy_protocol_words },
       .offset = CONF_AT(upstream_conf, proxy_protocol),
@@ -152,6 +167,16 @@ static const struct conf_field upstream_fields[] = {
       .type = { .kind = CONF_STRUCT, .structure = &upstream_retry_schema },
       .offset = CONF_AT(upstream_conf, retry),
       .doc = "When and how often a request is tried again." },
+    { .name = "hedge",
+      .type = { .kind = CONF_STRUCT, .structure = &hedge_schema, .flags = CONF_POINTER },
+      .offset = CONF_AT(upstream_conf, hedge),
+      .doc = "Ask another target as well when an answer takes longer than usual. Left out, none is." },
+    { .name = "deadline_header",
+      .type = { .kind = CONF_STRING, .flags = CONF_NONEMPTY },
+      .offset = CONF_AT(upstream_conf, deadline_header),
+      .doc = "A field that tells the service with each try how many milliseconds are left of the exchange's time "
+             "(`timeouts.exchange`, or the route's `timeout`), as a decimal number. What the client sent under this "
+             "name is dropped. `grpc-timeout` is sent to calls of gRPC anyway." },
     { .name = "tls",
       .type = { .kind = CONF_STRUCT, .structure = &upstream_tls_schema, .flags = CONF_POINTER },
       .offset = CONF_AT(upstream_conf, tls),
@@ -248,10 +273,26 @@ static void drop_disabled(struct balance_conf *balance)
         balance->target_circuit_breaker = NULL;
 }
 
+/* Nobody would ever wait. */
+static void check_queue(struct conf *conf, const struct conf_node *node, const struct upstream_conf *upstream)
+{
+    const struct target_conf *targets = upstream->targets.items;
+    bool limited = upstream->max_requests || upstream->max_connections || upstream->max_requests_per_target ||
+                   upstream->max_connections_per_target;
+    for (size_t i = 0; i < upstream->targets.count && !limited; i++)
+        limited = targets[i].max_requests || targets[i].max_connections || targets[i].file;
+    if (upstream->queue && !limited)
+        conf_warn(conf, conf_get(node, "queue"),
+                  "nothing is limited, so nobody will wait: give `max_requests` or another limit");
+}
+
 static void check_upstream(struct conf *conf, const struct conf_node *node, void *value)
 {
     struct upstream_conf *upstream = value;
     drop_disabled(&upstream->balance);
+    if (upstream->queue && !upstream->queue->on)
+        upstream->queue = NULL;
+    check_queue(conf, node, upstream);
     target_check_all(conf, conf_get(node, "targets"), &upstream->targets);
     check_names(conf, node, upstream);
     hash_check(conf, node, &upstream->balance);

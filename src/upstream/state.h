@@ -16,7 +16,9 @@
 #include "http/conn.h"
 #include "loop/loop.h"
 #include "net/proxy_header.h"
+#include "upstream/hedge.h"
 #include "upstream/upstream.h"
+#include "upstream/waiting.h"
 
 /* Of one worker, written by it alone and read by any. */
 struct upstream_cell {
@@ -26,7 +28,7 @@ struct upstream_cell {
 /* Written by all workers on every request. */
 struct upstream_budget {
     atomic_uint active_requests, active_retries;
-    atomic_ullong retries; /* ever */
+    atomic_ullong retries, hedges, hedges_won; /* ever */
 };
 enum { HOT_LINE_BYTES = 64 }; /* each of those above has a cache line of its own */
 
@@ -47,13 +49,14 @@ struct upstream {
     const struct upstream_conf *conf;
     struct conf *conf_owner;
     struct http_limits limits; /* of its connections */
-    pthread_mutex_t lock;      /* of `set` and `sharers`: control gives a new set, workers attach and detach */
+    pthread_mutex_t lock;      /* of `set`, `sharers` and `loops`: control gives a new set, workers attach and detach */
     struct target_set *set;
     void *hot_block; /* what holds the two below */
     struct upstream_budget *budget;
     char *cells;                        /* HOT_LINE_BYTES apart */
     struct tls_material *material;      /* control's; NULL: plain, or none yet */
     struct upstream_secured *secured;   /* by worker; NULL: plain */
+    struct loop **loops;                /* by worker; NULL: not attached */
     struct upstream_worker *attached[]; /* by worker; each entry is touched by that worker alone */
 };
 
@@ -87,6 +90,7 @@ struct upstream_worker {
     size_t bucket_count, pool_count; /* bucket_count is a power of two */
     struct link parked;              /* pools with idle connections */
     struct timer idle_timer;         /* armed while any is idle */
+    uint64_t hedge_after_ns, hedge_looked_ns; /* the quantile, and when it was looked up; 0: never */
 };
 
 /* Of one target; or of one target and one prologue: its connections begin with it, so they are for nobody else. Such a
@@ -103,6 +107,7 @@ struct target_pool {
     struct link idle;          /* connections without a stream, the one used last first */
     struct link shared;        /* connections with streams that can take more, the one that got room last first */
     uint32_t idle_count;
+    uint32_t connections_max; /* to the target; 0: none */
     uint32_t refs; /* one for each connection, for each pool with a prologue, and for who walks over it */
     bool left;     /* its target is not in the set any more */
 };
@@ -114,10 +119,15 @@ extern const struct conf_struct upstream_tls_schema;
 
 /* ---- upstream.c ---- */
 
-/* A worker begins (+1) or ceases (-1) to share idle connections and permits. */
-void upstream_share(struct upstream *upstream, int by);
+/* A worker begins to share idle connections and permits, or (NULL) ceases to. */
+void upstream_share(struct upstream *upstream, unsigned worker, struct loop *loop);
 /* The current set, with a reference. */
 struct target_set *upstream_current_set(struct upstream *upstream);
+
+/* ---- budget.c ---- */
+
+/* One more retry or hedge, if there may be one; given back by upstream_retry_end. */
+bool upstream_budget_take(struct upstream *upstream);
 
 /* ---- worker.c ---- */
 
@@ -125,6 +135,18 @@ struct upstream_worker *upstream_worker_hold(struct upstream_worker *w);
 void upstream_worker_drop(struct upstream_worker *w);
 /* Takes the set that there was no memory for, if there is one and there is memory now. */
 void upstream_worker_catch_up(struct upstream_worker *w);
+
+/* ---- waiting.c ---- */
+
+/* The last pick found no permit: in the queue, or still. 0: on_turn will come; 1: to look once more now; -ERR_MEMORY,
+ * -ERR_QUEUE_FULL. */
+MUST_USE int upstream_wait_on(struct upstream_worker *w, struct upstream_wait *wait);
+bool upstream_wait_is_over(const struct upstream_wait *wait);  /* its time is */
+bool upstream_wait_has_turn(const struct upstream_wait *wait); /* it was called */
+/* `served`: by this target; NULL: it was not. Harmless when it does not wait. */
+void upstream_wait_end(struct upstream_wait *wait, struct target *served);
+/* Other workers may have idle connections that hold the permits. */
+void upstream_ask_for_idle(struct upstream_worker *w);
 
 /* ---- tls.c ---- */
 
@@ -157,5 +179,7 @@ MUST_USE int pool_open(struct target_pool *pool, const struct opening *opening, 
 /* Pools whose targets are not in the set close what is idle; without a set all do. */
 void pools_keep_only(struct upstream_worker *w, const struct target_set *set);
 void pools_on_idle_timer(struct timer *timer);
+/* Somewhere a connection is missing: an idle one gives up its permit, if that would help. */
+void pools_yield_one(struct upstream_worker *w);
 /* Frees the table; ENSUREs that no pool is left. */
 void pools_done(struct upstream_worker *w);

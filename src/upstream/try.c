@@ -6,6 +6,11 @@
 #include "net/proxy_header.h"
 #include "upstream/state.h"
 
+static int open_or_wait(struct upstream_worker *w, const struct upstream_wish *wish, const struct opening *opening,
+                        struct upstream_try *ret_try);
+static int is_lacking(struct upstream_worker *w, enum limit lacked);
+static bool is_of_session(const struct upstream_worker *w, const struct upstream_wish *wish,
+                          const struct target *target);
 static int pick_and_open(struct upstream_worker *w, const struct upstream_wish *wish, const struct opening *opening,
                          struct upstream_try *ret_try);
 static bool is_connect_failure(enum err err);
@@ -26,13 +31,49 @@ int upstream_open(struct upstream *upstream, unsigned worker, const struct upstr
     };
     if (w->wanted)
         upstream_worker_catch_up(w);
-    if (w->balancer.set->count == 0)
+    if (w->balancer.set->count == 0) {
+        if (wish->wait)
+            upstream_wait_leave(wish->wait);
         return -ERR_NAME_UNRESOLVED;
+    }
     struct opening opening = { .arena = arena, .events = events, .user = user, .fresh = wish->fresh };
     opening.prologue = slice_make(prologue, upstream_prologue(upstream->conf, wish->down, prologue));
-    int r = pick_and_open(w, wish, &opening, ret_try);
+    int r = open_or_wait(w, wish, &opening, ret_try);
     if (ret_try->target)
         ret_try->local = upstream_worker_hold(w);
+    return r;
+}
+
+/* Who waits already is not overtaken. */
+static bool has_to_stand_behind(struct upstream_worker *w, const struct upstream_wish *wish)
+{
+    if (!w->balancer.queues || (wish->wait && wish->wait->place) ||
+        !queue_line_has_waiters(&w->upstream->cluster->queue.any))
+        return false;
+    w->balancer.lacked = LIMIT_REQUESTS;
+    w->balancer.lacked_target = NULL;
+    return true;
+}
+
+static int open_or_wait(struct upstream_worker *w, const struct upstream_wish *wish, const struct opening *opening,
+                        struct upstream_try *ret_try)
+{
+    struct upstream_wait *wait = w->balancer.queues ? wish->wait : NULL;
+    if (wait && upstream_wait_is_over(wait)) {
+        upstream_wait_end(wait, NULL);
+        ret_try->lacked = wait->lacked;
+        return -ERR_QUEUE_TIMEOUT;
+    }
+    int r = has_to_stand_behind(w, wish) ? -ERR_UPSTREAM_FULL : pick_and_open(w, wish, opening, ret_try);
+    ret_try->lacked = w->balancer.lacked;
+    while (r == -ERR_UPSTREAM_FULL && wait) {
+        int again = upstream_wait_on(w, wait);
+        if (again == 0)
+            return UPSTREAM_WAITS;
+        r = again < 0 ? again : pick_and_open(w, wish, opening, ret_try);
+    }
+    if (wait)
+        upstream_wait_end(wait, ret_try->target);
     return r;
 }
 
@@ -40,7 +81,10 @@ static void judge(struct upstream_try *try_, enum err err, unsigned status)
 {
     struct upstream_worker *w = try_->local;
     const struct outcome outcome = {
-        .err = err, .status = (uint16_t)status, .started_ns = try_->started_ns, .now_ns = w->loop->now_ns,
+        .err = err,
+        .status = (uint16_t)status,
+        .started_ns = try_->started_ns,
+        .now_ns = w->loop->now_ns,
         .again = err != ERR_NONE && try_->answered,
     };
     balancer_judge(&w->balancer, try_->target, &outcome);
@@ -81,14 +125,22 @@ static int pick_and_open(struct upstream_worker *w, const struct upstream_wish *
                          struct upstream_try *ret_try)
 {
     struct tried passed = { .count = 0 };
+    enum limit lacked = LIMIT_NONE;
+    const struct upstream_wait *wait = w->balancer.queues ? wish->wait : NULL;
     struct wish wanted = {
-        .key = wish->key, .sticky = wish->sticky, .tried = wish->tried, .retry_same = true, .now_ns = w->loop->now_ns
+        .key = wish->key,
+        .sticky = wish->sticky,
+        .tried = wish->tried,
+        .retry_same = !wish->untried,
+        .waits = wait != NULL,
+        .called = wait && upstream_wait_has_turn(wait),
+        .now_ns = w->loop->now_ns,
     };
     for (;;) {
         struct target *target;
         int r = balancer_pick(&w->balancer, &wanted, &target);
         if (r < 0)
-            return wanted.retry_same ? r : -ERR_UPSTREAM_FULL;
+            return lacked == LIMIT_NONE ? r : is_lacking(w, lacked);
         struct target_pool *pool = pool_get(w, target, opening->prologue);
         r = pool ? pool_open(pool, opening, &ret_try->stream) : -ERR_MEMORY;
         if (pool)
@@ -101,11 +153,32 @@ static int pick_and_open(struct upstream_worker *w, const struct upstream_wish *
             passed = *wish->tried;
         wanted.retry_same = false;
         wanted.tried = &passed;
-        balancer_finish(&w->balancer, target, ret_try->started_ns, w->loop->now_ns);
+        lacked = w->balancer.lacked;
+        balancer_undo(&w->balancer, target, ret_try->started_ns);
+        if (wanted.waits && is_of_session(w, wish, target)) {
+            w->balancer.lacked_target = target;
+            return r;
+        }
         if (passed.count == TRIED_MAX)
-            return -ERR_UPSTREAM_FULL;
+            return is_lacking(w, lacked);
         tried_add(&passed, target);
     }
+}
+
+/* Its line is the one to wait in. The set holds the target. */
+static bool is_of_session(const struct upstream_worker *w, const struct upstream_wish *wish,
+                          const struct target *target)
+{
+    const struct target_slot *slot = wish->sticky ? target_set_find_sticky(w->balancer.set, wish->sticky) : NULL;
+    return slot && slot->target == target;
+}
+
+/* A connection, whatever the last of several picks lacked. */
+static int is_lacking(struct upstream_worker *w, enum limit lacked)
+{
+    w->balancer.lacked = lacked;
+    w->balancer.lacked_target = NULL;
+    return -ERR_UPSTREAM_FULL;
 }
 
 static bool is_connect_failure(enum err err)

@@ -37,11 +37,13 @@ struct upstream *upstream_new(const char *name, const struct upstream_conf *conf
     upstream->set = upstream->cluster ? set_of_addresses(name, conf, upstream->cluster) : NULL;
     if (upstream_wants_tls(conf))
         upstream->secured = mem_zalloc(workers * sizeof *upstream->secured);
-    if (!upstream->name || !upstream->cluster || !upstream->set || (upstream_wants_tls(conf) && !upstream->secured) ||
+    upstream->loops = mem_zalloc(workers * sizeof(struct loop *));
+    if (!upstream->name || !upstream->loops || !upstream->cluster || !upstream->set || (upstream_wants_tls(conf) && !upstream->secured) ||
         !hot_part_new(upstream)) {
         target_set_drop(upstream->set);
         cluster_drop(upstream->cluster);
         mem_free(upstream->secured);
+        mem_free(upstream->loops);
         mem_free(upstream->name);
         mem_free(upstream);
         return NULL;
@@ -89,6 +91,7 @@ void upstream_drop(struct upstream *upstream)
         conf_free(upstream->conf_owner);
     upstream_secured_done(upstream);
     mem_free(upstream->hot_block);
+    mem_free(upstream->loops);
     mem_free(upstream->name);
     mem_free(upstream);
 }
@@ -138,15 +141,19 @@ struct target_set *upstream_current_set(struct upstream *upstream)
 }
 
 /* With a limit on connections, no worker's idle ones may keep another worker from its share. */
-void upstream_share(struct upstream *upstream, int by)
+void upstream_share(struct upstream *upstream, unsigned worker, struct loop *loop)
 {
     const struct upstream_conf *conf = upstream->conf;
     pthread_mutex_lock(&upstream->lock);
-    upstream->sharers += (unsigned)by;
+    ENSURE(!upstream->loops[worker] != !loop);
+    upstream->loops[worker] = loop;
+    upstream->sharers += loop ? 1u : -1u;
     int64_t sharers = MAX(upstream->sharers, 1u);
     int64_t share = (conf->keep_alive_connections + sharers - 1) / sharers;
     if (conf->max_connections_per_target)
         share = MIN(share, conf->max_connections_per_target / sharers);
+    if (conf->max_connections)
+        share = MIN(share, conf->max_connections / sharers);
     atomic_store_explicit(&upstream->idle_max, (unsigned)MIN(share, INT32_MAX), memory_order_relaxed);
     atomic_store_explicit(&upstream->keeps_permits, sharers == 1, memory_order_relaxed);
     pthread_mutex_unlock(&upstream->lock);
@@ -165,6 +172,8 @@ void upstream_stats(const struct upstream *upstream, struct upstream_stats *ret_
         sum.busy += atomic_load_explicit(&cell->busy, memory_order_relaxed);
     }
     sum.active_requests = atomic_load_explicit(&upstream->budget->active_requests, memory_order_relaxed);
+    sum.hedges = atomic_load_explicit(&upstream->budget->hedges, memory_order_relaxed);
+    sum.hedges_won = atomic_load_explicit(&upstream->budget->hedges_won, memory_order_relaxed);
     sum.retries = atomic_load_explicit(&upstream->budget->retries, memory_order_relaxed);
     sum.active_retries = atomic_load_explicit(&upstream->budget->active_retries, memory_order_relaxed);
     *ret_stats = sum;

@@ -19,12 +19,15 @@
 
 struct fallback_conf;
 struct health_check_conf;
+struct hedge_conf;
 struct loop;
+struct queue_conf;
 struct sticky_conf;
 struct tls_context;
 struct tls_material;
 struct tls_reporter;
 struct upstream;
+struct upstream_wait;
 struct upstream_worker;
 
 struct target_conf {
@@ -34,6 +37,7 @@ struct target_conf {
     int64_t weight, priority;
     bool backup;
     const char *zone; /* NULL: none */
+    int64_t max_requests, max_connections; /* its own; 0: as the upstream has it for each */
     const char *srv;  /* SRV records instead of an address; NULL: none */
     const char *file; /* a file of targets instead; NULL: none */
 };
@@ -44,10 +48,12 @@ struct upstream_timeouts {
 };
 struct upstream_retry {
     int64_t attempts;      /* tries in all, the first included */
-    double budget_percent; /* of active requests, at least 3 */
+    double budget_percent; /* of active requests */
+    int64_t budget_min;    /* and always so many */
     int64_t backoff_ms, backoff_max_ms;
     struct conf_list on;  /* as in the file */
     struct retry_set set; /* compiled from it */
+    int64_t per_try_ms;   /* from a try's begin to its answer's head; 0: no limit */
     int64_t wait_max_ms;  /* of what an answer asks to be waited for */
 };
 struct upstream_tls_conf {
@@ -62,17 +68,21 @@ struct upstream_conf {
     struct balance_conf balance;
     struct conf_list targets; /* of struct target_conf */
     struct upstream_timeouts timeouts;
+    int64_t max_connections, max_requests; /* of all targets together; 0: none */
     int64_t max_connections_per_target;  /* 0: none */
     int64_t max_requests_per_target;     /* 0: none */
+    const struct queue_conf *queue;      /* upstream/waiting.h; NULL: nobody waits */
     int64_t keep_alive_connections;      /* idle ones kept to each target, over all workers */
     int64_t max_requests_per_connection; /* 0: none */
     int proxy_protocol;                  /* the version of the header; 0: none */
     int protocol;                        /* enum upstream_protocol */
     struct upstream_retry retry;
-    struct upstream_tls_conf *tls; /* NULL or not `on`: plain */
+    const struct hedge_conf *hedge; /* upstream/hedge.h; NULL: none */
+    const char *deadline_header;    /* tells services how much time is left; NULL: none does */
+    struct upstream_tls_conf *tls;  /* NULL or not `on`: plain */
     struct health_check_conf *health_check, *readiness_check, *agent_check; /* upstream/health_conf.h; NULL: none */
-    struct sticky_conf *sticky; /* upstream/sticky.h; NULL: none */
-    const char *own_zone;   /* the gateway's; by control, not a field of it; NULL: none */
+    struct sticky_conf *sticky;                                             /* upstream/sticky.h; NULL: none */
+    const char *own_zone;                 /* the gateway's; by control, not a field of it; NULL: none */
     const struct fallback_conf *fallback; /* upstream/fallback.h; NULL: none */
     struct upstream *built; /* by control, before the handlers that refer to it are loaded; not a field of the file */
 };
@@ -140,7 +150,8 @@ struct upstream_try {
     struct target *target;
     struct stream *stream;
     uint64_t started_ms, started_ns;
-    bool answered; /* a head came and was judged */
+    bool answered;     /* a head came and was judged */
+    enum limit lacked; /* after -ERR_UPSTREAM_FULL, and when a wait ended: what stood in the way */
     unsigned worker;
     struct upstream_worker *local; /* upstream/'s own; outlives a detach until upstream_close */
 };
@@ -151,11 +162,15 @@ struct upstream_wish {
     const struct tried *tried; /* targets tried before: taken again only when there is no other. May be NULL */
     const struct stream *down; /* the client's, for a PROXY header; NULL: it is our own request */
     bool fresh;                /* no idle connection will do */
+    struct upstream_wait *wait; /* upstream/waiting.h; NULL: it does not wait for a permit */
+    bool untried;              /* rather none than one of `tried` */
 };
-/* 0, or -ERR_BREAKER_OPEN, -ERR_NO_TARGET, -ERR_UPSTREAM_FULL, -ERR_CONNECT_*, -ERR_OVERLOADED, -ERR_SYSTEM, -ERR_MEMORY,
- * -ERR_NAME_UNRESOLVED (no target has an address). After -ERR_CONNECT_*, -ERR_SYSTEM and -ERR_MEMORY try->target says
- * which was tried; then upstream_close is due, and it is harmless after the others. Stale
- * idle connections are skipped silently. */
+enum { UPSTREAM_WAITS = 1 };
+/* 0; UPSTREAM_WAITS: it stands in a queue, whoever asked hears when to ask once more, and upstream_close leaves the
+ * queue; or -ERR_BREAKER_OPEN, -ERR_NO_TARGET, -ERR_UPSTREAM_FULL, -ERR_CONNECT_*, -ERR_OVERLOADED, -ERR_SYSTEM,
+ * -ERR_MEMORY, -ERR_NAME_UNRESOLVED (no target has an address). After -ERR_CONNECT_*, -ERR_SYSTEM and -ERR_MEMORY
+ * try->target says which was tried; then upstream_close is due, and it is harmless after the others. Stale idle
+ * connections are skipped silently. */
 MUST_USE int upstream_open(struct upstream *upstream, unsigned worker, const struct upstream_wish *wish,
                            struct arena *arena, const struct stream_events *events, void *user,
                            struct upstream_try *ret_try);
@@ -174,7 +189,7 @@ void upstream_request_begin(struct upstream *upstream); /* one active request, w
 void upstream_request_end(struct upstream *upstream);
 
 struct upstream_stats {
-    uint64_t connects, connect_failures, reused, stale, retries;
+    uint64_t connects, connect_failures, reused, stale, retries, hedges, hedges_won;
     uint32_t idle, busy, active_requests, active_retries;
 };
 void upstream_stats(const struct upstream *upstream, struct upstream_stats *ret_stats); /* any thread */

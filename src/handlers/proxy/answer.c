@@ -4,14 +4,15 @@
  * An answer is looked at before anyone else sees it, and only its head: of a call of gRPC that is the status of an
  * answer without a message.  It is dropped for another try when the request can be sent again whole, the service does
  * not ask to be left alone for longer than `retry.wait_max`, and tries, budget and deadline allow one; else it is the
- * answer.
+ * answer. While a hedge is open it only loses against that.
  */
 #include "base/assert.h"
 #include "base/clock.h"
 #include "exchange/worker.h"
 #include "handlers/proxy/proxy.h"
+#include "upstream/hedge.h"
 
-static bool is_listed(const struct proxying *p, const struct message *head)
+static bool is_listed(const struct proxying *p, const struct message *head, bool any_method)
 {
     const struct retry_set *set = &upstream_settings(p->proxy->upstream)->retry.set;
     const struct exchange *x = p->x;
@@ -22,7 +23,8 @@ static bool is_listed(const struct proxying *p, const struct message *head)
         if (retry_set_has_call(set, status))
             return true;
     }
-    return retry_set_has_status(set, head->status) && (set->non_idempotent || method_is_idempotent(x->request->method));
+    return retry_set_has_status(set, head->status) &&
+           (any_method || set->non_idempotent || method_is_idempotent(x->request->method));
 }
 
 /* RFC 9110 10.2.3: seconds, or a date. What is neither says nothing. */
@@ -95,6 +97,14 @@ bool answer_may_repeat(const struct proxying *p)
     return set->non_idempotent || (set->calls && p->x->grpc != GRPC_NONE);
 }
 
+static void drop(struct attempt *a)
+{
+    tried_add(&a->p->tried, a->try.target);
+    upstream_note_head_time(&a->try);
+    upstream_judge(&a->try, answer_status(a->p, a->try.stream->head));
+    attempt_close(a, ERR_CANCELLED);
+}
+
 bool answer_is_dropped(struct attempt *a)
 {
     struct proxying *p = a->p;
@@ -102,16 +112,20 @@ bool answer_is_dropped(struct attempt *a)
     uint64_t delay_ms;
     if (!upstream_settings(p->proxy->upstream)->retry.set.any || p->body_lost || p->x->request->upgrade.len > 0)
         return false;
-    if (!is_listed(p, head) || !retry_is_left(p) || !choose_delay(p, head, &delay_ms))
+    if (p->under_way > 1) { /* another try is open, which may have a better one */
+        if (!is_listed(p, head, true))
+            return false;
+        drop(a);
+        return true;
+    }
+    if (!is_listed(p, head, false) || !retry_is_left(p) || !choose_delay(p, head, &delay_ms))
         return false;
     if (a->in_budget)
         upstream_retry_end(p->proxy->upstream);
     a->in_budget = false;
     if (!upstream_retry_begin(p->proxy->upstream))
         return false;
-    tried_add(&p->tried, a->try.target);
-    upstream_judge(&a->try, answer_status(p, head));
-    attempt_close(a, ERR_CANCELLED);
+    drop(a);
     retry_begin(a, delay_ms);
     return true;
 }

@@ -2,8 +2,8 @@
  * One try: a stream to a service with its events, its times, and its opening and closing.  Events only leave bits;
  * proxy.c looks at them in the exchange's own turn.
  *
- * An attempt is idle, waits (for its back-off to pass), or is open.  All attempts of an exchange share the request's
- * head, its replay and one alarm, which is set for the nearest of all their times.
+ * An attempt is idle, waits (for its back-off to pass, or for a permit), or is open.  All attempts of an exchange share
+ * the request's head, its replay and one alarm, which is set for the nearest of all their times.
  */
 #include "base/assert.h"
 #include "base/memory.h"
@@ -148,20 +148,36 @@ void attempt_open(struct attempt *a)
     x->record.reused_up = false;
     a->events = 0;
     int rc = call_prepare(p);
+    if (rc == 0)
+        rc = deadline_tell(p);
     if (rc < 0) {
         exchange_fail(x, (enum err) - rc, SLICE_EMPTY);
         return;
     }
-    const struct upstream_wish wish = {
-        .key = p->key, .sticky = p->session, .tried = &p->tried, .down = x->down, .fresh = p->insist_fresh
-    };
+    struct tried beside;
+    const struct tried *tried = &p->tried;
+    if (a->hedge) {
+        beside = hedge_tried(p);
+        tried = &beside;
+    }
+    const struct upstream_wish wish = { .key = p->key,
+                                        .sticky = p->session,
+                                        .tried = tried,
+                                        .down = x->down,
+                                        .fresh = p->insist_fresh,
+                                        .untried = a->hedge };
     rc = upstream_open(p->proxy->upstream, x->worker->index, &wish, x->arena, &up_events, a, &a->try);
+    if (rc == UPSTREAM_WAITS) {
+        attempt_enter(a, ATTEMPT_WAITING);
+        return;
+    }
     if (rc < 0 && !a->try.target) {
         attempt_not_possible(a, (enum err) - rc);
         return;
     }
     attempt_enter(a, ATTEMPT_OPEN);
-    x->record.target = name_for_log(x, a->try.target);
+    a->target = name_for_log(x, a->try.target);
+    x->record.target = a->target;
     if (x->record.tries < UINT8_MAX)
         x->record.tries++;
     if (rc < 0) {
@@ -169,13 +185,19 @@ void attempt_open(struct attempt *a)
         return;
     }
     x->record.reused_up = a->try.stream->reused;
+    int64_t per_try_ms = upstream_settings(p->proxy->upstream)->retry.per_try_ms;
+    if (per_try_ms)
+        a->try_by_ms = x->worker->loop.now_ms + (uint64_t)per_try_ms;
     attempt_send(a);
+    if (per_try_ms && a->state == ATTEMPT_OPEN)
+        attempts_set_alarm(p);
 }
 
 void attempt_not_possible(struct attempt *a, enum err err)
 {
     attempt_close(a, ERR_CANCELLED);
-    fallback_or_fail(a, err);
+    if (a->p->under_way == 0) /* else the others go on */
+        fallback_or_fail(a, err);
 }
 
 void attempt_begin_later(struct attempt *a, uint64_t delay_ms)
@@ -189,22 +211,30 @@ void attempt_begin_later(struct attempt *a, uint64_t delay_ms)
     attempts_set_alarm(a->p);
 }
 
+void attempt_called(struct attempt *a)
+{
+    a->events |= ATTEMPT_TURN;
+    exchange_wake(a->p->x);
+}
+
 void attempt_close(struct attempt *a, enum err err)
 {
-    bool open = a->state == ATTEMPT_OPEN;
+    bool begun = a->state == ATTEMPT_OPEN || a->state == ATTEMPT_WAITING;
     attempt_enter(a, ATTEMPT_IDLE);
     a->events = 0;
     a->answer_by_ms = 0;
+    a->try_by_ms = 0;
     a->opens_at_ms = 0;
     if (a->in_budget)
         upstream_retry_end(a->p->proxy->upstream);
     a->in_budget = false;
-    if (open)
+    if (begun)
         upstream_close(&a->try, err);
 }
 
 void attempts_close(struct proxying *p, enum err err)
 {
+    p->hedge_at_ms = 0;
     for (struct attempt *a = &p->first; a; a = a->next)
         attempt_close(a, err);
 }
@@ -219,9 +249,10 @@ static void take_nearer(uint64_t *at_ms, uint64_t other_ms)
 
 void attempts_set_alarm(struct proxying *p)
 {
-    uint64_t at_ms = 0;
+    uint64_t at_ms = p->hedge_at_ms;
     for (struct attempt *a = &p->first; a; a = a->next) {
         take_nearer(&at_ms, a->answer_by_ms);
+        take_nearer(&at_ms, a->try_by_ms);
         take_nearer(&at_ms, a->opens_at_ms);
     }
     p->next_ms = at_ms;
@@ -239,6 +270,8 @@ void attempts_look_at_times(struct proxying *p)
         if (is_due(a, a->opens_at_ms)) {
             a->opens_at_ms = 0;
             attempt_open(a);
+        } else if (is_due(a, a->try_by_ms)) {
+            attempt_failed(a, ERR_TRY_TIMEOUT);
         } else if (is_due(a, a->answer_by_ms)) {
             a->answer_by_ms = 0;
             attempt_failed(a, ERR_RESPONSE_TIMEOUT);
@@ -246,5 +279,9 @@ void attempts_look_at_times(struct proxying *p)
         if (p->x->ended || p->x->handler_over)
             return;
     }
+    if (is_due(&p->first, p->hedge_at_ms))
+        hedge_begin(p);
+    if (p->x->ended || p->x->handler_over)
+        return;
     attempts_set_alarm(p); /* times that were given up may have been the nearest */
 }

@@ -10,6 +10,7 @@
 #include "handlers/proxy/handler_proxy.h"
 #include "http/message.h"
 #include "upstream/fallback.h"
+#include "upstream/hedge.h"
 
 static const struct conf_field proxy_fields[] = {
     { "upstream",
@@ -123,7 +124,9 @@ static void proxy_start(struct exchange *x, void *state, const void *data)
     struct proxying *p = state;
     p->x = x;
     p->proxy = data;
-    p->repeats = method_is_idempotent(x->request->method) || answer_may_repeat(p);
+    const struct hedge_conf *hedge = upstream_settings(p->proxy->upstream)->hedge;
+    p->repeats =
+        method_is_idempotent(x->request->method) || answer_may_repeat(p) || (hedge && hedge->non_idempotent);
     request_init(p);
     attempt_init(&p->first, p);
     x->record.upstream = upstream_name(p->proxy->upstream);
@@ -180,8 +183,13 @@ static void accept_response(struct attempt *a)
     struct exchange *x = p->x;
     struct stream *up = a->try.stream;
     p->winner = a;
+    upstream_note_head_time(&a->try);
+    if (p->hedges > 0)
+        hedge_decide(a);
     upstream_judge(&a->try, answer_status(p, up->head));
     a->answer_by_ms = 0;
+    a->try_by_ms = 0;
+    p->hedge_at_ms = 0;
     p->next_ms = 0;
     exchange_set_alarm(x, 0);
     x->record.up_head_ns = x->worker->loop.now_ns;
@@ -199,7 +207,11 @@ static void take_events(struct attempt *a)
     struct exchange *x = p->x;
     unsigned events = a->events;
     a->events = 0;
-    if (a->interims)
+    if ((events & ATTEMPT_TURN) && a->state == ATTEMPT_WAITING) {
+        attempt_open(a);
+        return;
+    }
+    if (a->interims && (p->under_way == 1 || (events & ATTEMPT_HEAD))) /* else it may lose yet */
         pass_interims(a);
     if (x->ended || x->handler_over) /* there was no memory to pass them on: the try is closed */
         return;

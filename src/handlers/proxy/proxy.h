@@ -4,6 +4,8 @@
  *      proxy.c    the handler: settings, start, events
  *      attempt.c  one try: its events, its times, open and close
  *      retry.c    which failures are tried again, and when
+ *      hedge.c    another try while one is still open
+ *      deadline.c how much time is left, told to each service
  *      answer.c   which answers are tried again
  *      fallback.c what serves when the upstream cannot
  *      call.c     what is different for gRPC
@@ -68,12 +70,14 @@ enum attempt_event {
     ATTEMPT_ROOM = 4,
     ATTEMPT_RESET = 8,
     ATTEMPT_WRITTEN = 16,
-    ATTEMPT_SENT = 32
+    ATTEMPT_SENT = 32,
+    ATTEMPT_TURN = 64 /* it waited for a permit, and is called */
 };
 
 enum attempt_state {
     ATTEMPT_IDLE,    /* not begun, or over */
     ATTEMPT_BACKOFF, /* begins at opens_at_ms */
+    ATTEMPT_WAITING, /* for a permit: upstream_open said so, and will have attempt_called called */
     ATTEMPT_OPEN,    /* `try` is open */
 };
 
@@ -84,11 +88,13 @@ struct attempt {
     struct attempt *next; /* of all that the exchange has, whatever their state */
     struct upstream_try try;
     struct interim *interims, **interims_end;
-    struct pipe feed;                   /* what a later try takes from the replay, sent before the live body */
-    uint64_t answer_by_ms, opens_at_ms; /* 0: not waiting for it */
-    uint8_t state;                      /* enum attempt_state */
-    uint8_t events;                     /* enum attempt_event */
-    bool in_budget;                     /* upstream_retry_begin said yes for it */
+    struct pipe feed; /* what a later try takes from the replay, sent before the live body */
+    uint64_t answer_by_ms, try_by_ms, opens_at_ms; /* 0: not waiting for it */
+    const char *target;                            /* its name, for the log */
+    uint8_t state;                                 /* enum attempt_state */
+    uint8_t events;                                /* enum attempt_event */
+    bool in_budget;                                /* upstream_retry_begin or upstream_hedge_begin said yes for it */
+    bool hedge;                                    /* it began beside another */
 };
 
 /* State in the exchange's arena. */
@@ -99,12 +105,14 @@ struct proxying {
     struct attempt first;   /* and by its `next` all others */
     struct attempt *winner; /* whose answer was accepted: the only one that is open from then on */
     struct tried tried;
-    struct pipe replay; /* copies of what was taken from the body: what every further try begins with */
-    uint64_t key;       /* of keyed algorithms; computed once, before the first attempt */
-    uint64_t session;   /* the mark in its cookie; 0: none */
-    uint64_t next_ms;   /* the nearest of the attempts' times; 0: none */
-    uint8_t under_way;  /* attempts that are not idle */
+    struct pipe replay;   /* copies of what was taken from the body: what every further try begins with */
+    uint64_t key;         /* of keyed algorithms; computed once, before the first attempt */
+    uint64_t session;     /* the mark in its cookie; 0: none */
+    uint64_t hedge_at_ms; /* 0: not planned */
+    uint64_t next_ms;     /* the nearest of the attempts' times; 0: none */
+    uint8_t under_way;    /* attempts that are not idle */
     uint8_t stale_tries;
+    uint8_t hedges;  /* begun */
     bool repeats;    /* what has reached a service may be sent again */
     bool replayable; /* what is taken from the body is kept in `replay` */
     bool body_lost;  /* something was taken that is not in `replay`: there is no other try */
@@ -119,11 +127,14 @@ void attempt_init(struct attempt *a, struct proxying *p);
 void attempt_open(struct attempt *a);
 void attempt_close(struct attempt *a, enum err err);
 void attempt_begin_later(struct attempt *a, uint64_t delay_ms); /* or now, with 0 */
-/* No try can begin: there is no target, all are full, the name does not resolve. */
+/* No try can begin: there is no target, all are full, the name does not resolve. Of a hedge it is only that hedge's
+ * end. */
 void attempt_not_possible(struct attempt *a, enum err err);
 void attempts_close(struct proxying *p, enum err err);
 void attempts_set_alarm(struct proxying *p); /* one of their times has changed */
 void attempts_look_at_times(struct proxying *p);
+/* Its turn has come in the queue that upstream_open put it into: it is opened once more. From an event. */
+void attempt_called(struct attempt *a);
 /* retry.c */
 void attempt_failed(struct attempt *a, enum err err);
 bool retry_is_left(const struct proxying *p);
@@ -131,6 +142,13 @@ uint64_t retry_backoff_ms(struct proxying *p);
 /* In place of this one, which is closed: as it is, or as a retry, which upstream_retry_begin has said yes to. */
 void attempt_repeat(struct attempt *a, uint64_t delay_ms);
 void retry_begin(struct attempt *a, uint64_t delay_ms);
+/* hedge.c: harmless where nothing is hedged */
+void hedge_plan(struct proxying *p);  /* a try has sent all, and waits */
+void hedge_begin(struct proxying *p); /* its time has come */
+struct tried hedge_tried(const struct proxying *p);
+void hedge_decide(struct attempt *winner); /* there were hedges: the others lose */
+/* deadline.c */
+MUST_USE int deadline_tell(struct proxying *p); /* before each try; 0 or -ERR_x */
 /* answer.c: a head has come; true when it was dropped and another try begins. */
 bool answer_is_dropped(struct attempt *a);
 unsigned answer_status(const struct proxying *p, const struct message *head); /* a call's as HTTP's */

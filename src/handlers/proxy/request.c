@@ -72,6 +72,7 @@ void request_await_response(struct attempt *a)
         return;
     int64_t timeout = call_response_timeout_ms(p);
     a->answer_by_ms = timeout ? p->x->worker->loop.now_ms + (uint64_t)timeout : 0;
+    hedge_plan(p);
     attempts_set_alarm(p);
 }
 

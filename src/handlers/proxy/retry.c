@@ -2,7 +2,8 @@
  * Which failure may be tried again (RFC 9110 9.2.2):
  *
  *      the request surely was not processed (connect failed, closed before a byte went out)      any method
- *      the connection broke before an answer                                             idempotent methods
+ *      the connection broke before an answer, or `per_try_timeout` is over                idempotent methods
+ *      that or no answer in time, where `retry.on` lists it                                    as it says
  *      an answer whose status the upstream's `retry.on` lists (answer.c)                       as it says
  *      anything after an accepted head, or with more body gone than the replay holds                  never
  *
@@ -14,6 +15,7 @@
 #include "base/assert.h"
 #include "exchange/worker.h"
 #include "handlers/proxy/proxy.h"
+#include "upstream/hedge.h"
 
 static bool is_broken_off(enum err err)
 {
@@ -26,7 +28,13 @@ static bool may_repeat(const struct proxying *p, enum err err)
         return false;
     if (err_info(err)->retryable)
         return true;
-    return is_broken_off(err) && method_is_idempotent(p->x->request->method) && p->x->request->upgrade.len == 0;
+    if (p->x->request->upgrade.len > 0)
+        return false;
+    const struct retry_set *set = &upstream_settings(p->proxy->upstream)->retry.set;
+    bool late = err == ERR_TRY_TIMEOUT || err == ERR_RESPONSE_TIMEOUT;
+    bool listed = (is_broken_off(err) && set->resets) || (late && set->timeouts);
+    bool usual = is_broken_off(err) || err == ERR_TRY_TIMEOUT;
+    return method_is_idempotent(p->x->request->method) ? usual || listed : listed && set->non_idempotent;
 }
 
 bool retry_is_left(const struct proxying *p)
@@ -45,6 +53,7 @@ uint64_t retry_backoff_ms(struct proxying *p)
 
 void attempt_repeat(struct attempt *a, uint64_t delay_ms)
 {
+    a->p->hedge_at_ms = 0; /* of a try that is over */
     if (request_rewind(a) < 0) {
         exchange_fail(a->p->x, ERR_MEMORY, SLICE_EMPTY);
         return;
@@ -55,6 +64,7 @@ void attempt_repeat(struct attempt *a, uint64_t delay_ms)
 void retry_begin(struct attempt *a, uint64_t delay_ms)
 {
     a->in_budget = true;
+    a->hedge = false;
     a->p->x->record.retries++;
     attempt_repeat(a, delay_ms);
 }
@@ -69,13 +79,21 @@ void attempt_failed(struct attempt *a, enum err err)
     if (!stale && a->try.target)
         tried_add(&p->tried, a->try.target);
     bool replaced = repeatable && stale && p->stale_tries < STALE_TRIES_MAX;
+    if (err == ERR_TRY_TIMEOUT || err == ERR_RESPONSE_TIMEOUT)
+        upstream_note_head_time(&a->try);
+    bool in_budget = a->in_budget && replaced;
+    if (in_budget)
+        a->in_budget = false;                         /* it stays there */
     attempt_close(a, replaced ? ERR_CANCELLED : err); /* it is no failure of the target's */
     if (replaced) {
+        a->in_budget = in_budget;
         p->insist_fresh = ++p->stale_tries == STALE_TRIES_MAX;
         x->record.tries--;
         attempt_repeat(a, 0);
         return;
     }
+    if (p->under_way > 0)
+        return; /* the others go on */
     if (repeatable && retry_is_left(p) && upstream_retry_begin(p->proxy->upstream)) {
         retry_begin(a, retry_backoff_ms(p));
         return;

@@ -186,7 +186,7 @@ static inline struct upstream_conf usual_conf(void)
     return (struct upstream_conf){
         .timeouts = { 2000, 60000, 5000, 5000, 5000 }, /* connect, idle, response, body and send idle */
         .keep_alive_connections = 256,
-        .retry = { .attempts = 3, .budget_percent = 20, .backoff_ms = 1, .backoff_max_ms = 1 },
+        .retry = { .attempts = 3, .budget_percent = 20, .budget_min = 3, .backoff_ms = 1, .backoff_max_ms = 1 },
     };
 }
 

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "balance/algorithms/algorithms.h"
+#include "upstream/hedge.h"
 #include "upstream/upstream.h"
 
 static struct conf *conf;
@@ -207,7 +208,7 @@ static void statuses_to_try_again_are_numbers_and_words(void **state)
 
 static void what_is_no_status_to_try_again_is_refused(void **state)
 {
-    static const char *const wrong[] = { "399", "600", "200", "ok", "UNAVAILABLE", "5xx", "''", "-1", "[ [502] ]" };
+    static const char *const wrong[] = { "399", "600", "200", "ok", "UNAVAILABLE", "4xx", "''", "-1", "[ [502] ]" };
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
         char text[100];
         (void)snprintf(text, sizeof(text), "{ targets: ['10.0.0.1:1'], retry: { on: %s } }", wrong[i]);
@@ -216,6 +217,33 @@ static void what_is_no_status_to_try_again_is_refused(void **state)
     }
     refuses("{ targets: ['10.0.0.1:1'], retry: { on: [502, never] } }", "retry.on[1]", "`unavailable`");
     refuses("{ targets: ['10.0.0.1:1'], retry: { on: [unavailable, non_idempotent] } }", "retry.on", "HTTP status");
+}
+
+static void words_stand_for_failures_and_statuses(void **state)
+{
+    loads("{ targets: ['10.0.0.1:1'], retry: { on: [connect_failure, refused_stream, reset, timeout] } }");
+    const struct retry_set *set = &loaded.retry.set;
+    assert_true(set->resets && set->timeouts && !set->any && !set->non_idempotent);
+    loads("{ targets: ['10.0.0.1:1'], retry: { on: 5xx, per_try_timeout: 2s, budget_min: 0 } }");
+    assert_true(retry_set_has_status(set, 500) && retry_set_has_status(set, 599) && !retry_set_has_status(set, 499));
+    assert_true(loaded.retry.per_try_ms == 2000 && loaded.retry.budget_min == 0);
+    loads("{ targets: ['10.0.0.1:1'], retry: { on: [gateway_error, reset, non_idempotent] } }");
+    assert_true(retry_set_has_status(set, 502) && retry_set_has_status(set, 504) && !retry_set_has_status(set, 500));
+    loads("{ targets: ['10.0.0.1:1'] }");
+    assert_true(loaded.retry.per_try_ms == 0 && loaded.retry.budget_min == 3 && !loaded.hedge);
+}
+
+static void hedges_come_after_a_time_or_a_quantile(void **state)
+{
+    loads("{ targets: ['10.0.0.1:1'], hedge: p95 }");
+    assert_true(loaded.hedge->after.percent == 95 && loaded.hedge->max == 1 && !loaded.hedge->non_idempotent);
+    loads("{ targets: ['10.0.0.1:1'], hedge: { after: 50ms, max: 2, non_idempotent: true } }");
+    assert_true(loaded.hedge->after.percent == 0 && loaded.hedge->after.ms == 50 && loaded.hedge->max == 2);
+    refuses("{ targets: ['10.0.0.1:1'], hedge: { max: 1 } }", "hedge", "after");
+    refuses("{ targets: ['10.0.0.1:1'], hedge: p30 }", "hedge", "p50");
+    refuses("{ targets: ['10.0.0.1:1'], hedge: p95x }", "hedge", "p99");
+    refuses("{ targets: ['10.0.0.1:1'], hedge: { after: soon } }", "hedge.after", "50ms");
+    refuses("{ targets: ['10.0.0.1:1'], hedge: { after: 10ms, max: 3 } }", "hedge.max", "2");
 }
 
 static void what_is_written_down_of_timeouts_is_known(void **state)
@@ -243,6 +271,8 @@ int main(void)
         cmocka_unit_test(retries_that_make_no_sense_are_refused),
         cmocka_unit_test(statuses_to_try_again_are_numbers_and_words),
         cmocka_unit_test(what_is_no_status_to_try_again_is_refused),
+        cmocka_unit_test(words_stand_for_failures_and_statuses),
+        cmocka_unit_test(hedges_come_after_a_time_or_a_quantile),
         cmocka_unit_test(what_is_written_down_of_timeouts_is_known),
     };
     return cmocka_run_group_tests(tests, NULL, let_go);
