@@ -71,9 +71,15 @@ struct waiter {
     uint32_t refs; /* its worker's alone */
     enum waiter_state state;
     bool chain;              /* whoever was called so calls the next */
-    bool delivered;          /* its letter has come */
+    bool delivered;          /* its letter has come; its worker's alone */
     bool wanting_connection; /* counted as such */
 };
+
+/* Its letter has come, and it is its turn. */
+static inline bool waiter_is_called(const struct waiter *waiter)
+{
+    return waiter->delivered;
+}
 
 void queue_init(struct queue *queue);
 void queue_done(struct queue *queue); /* nobody waits any more */

@@ -166,6 +166,10 @@ static void json_times(struct line *line, const struct record *record)
 {
     member_ms(line, "duration_ms", record->start_ns, record->end_ns);
     member_ms(line, "request_ms", record->start_ns, record->request_end_ns);
+    if (record->queue_ns > 0) {
+        member(line, "queue_ms");
+        line_ms(line, record->queue_ns);
+    }
     member_ms(line, "before_try_ms", record->start_ns, record->try_start_ns);
     member_ms(line, "up_head_ms", record->try_start_ns, record->up_head_ns);
     member_ms(line, "down_head_ms", record->start_ns, record->down_head_ns);
@@ -181,6 +185,8 @@ static void json_end(struct line *line, const struct record *record)
         line_text(line, LINE_JSON, slice_from(info->word));
         line_literal(line, "\"}");
     }
+    if (record->denied)
+        member_text(line, "denied", slice_from(record->denied));
     if (!record->complete)
         line_literal(line, ",\"complete\":false");
     if (record->tunnel)

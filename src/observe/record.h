@@ -18,6 +18,7 @@ struct record {
     uint64_t wall_start_ns;
     uint64_t start_ns;       /* request head complete */
     uint64_t request_end_ns; /* request body complete */
+    uint64_t queue_ns;       /* how long its attempts waited for a permit, all together */
     uint64_t try_start_ns;   /* last attempt */
     uint64_t up_head_ns;     /* its response head */
     uint64_t down_head_ns;   /* final response head handed down */
@@ -34,15 +35,16 @@ struct record {
     const char *upstream;
     const char *target; /* last tried */
     struct slice consumer;
+    const char *denied;  /* why a policy did not let it pass, in words; NULL: none said so */
     struct slice access; /* what was decided about who may do this, for people */
-    uint16_t status; /* sent to the client; 0 when none was */
+    uint16_t status;     /* sent to the client; 0 when none was */
     uint16_t up_status;
     uint8_t tries;
     uint8_t retries;
     uint8_t hedges; /* tries beside one that was still open */
     bool hedge_won; /* one of them was answered first */
-    uint8_t err;   /* enum err */
-    bool complete; /* the response went out whole */
+    uint8_t err;    /* enum err */
+    bool complete;  /* the response went out whole */
     bool tunnel;
     const char *tunnel_end;       /* of a tunnel: who or what ended it; NULL otherwise */
     bool grpc;                    /* it was a call */

@@ -15,7 +15,8 @@ const struct conf_type fallback_header_type = { .kind = CONF_STRING };
 
 static const struct conf_word when_words[] = {
     { "unavailable", FALLBACK_UNAVAILABLE,
-      "Nothing could be sent: `circuit_open`, `no_target`, `upstream_full`, `name_unresolved`." },
+      "Nothing could be sent: `circuit_open`, `no_target`, `upstream_full`, `queue_full`, `queue_timeout`, "
+      "`name_unresolved`." },
     { "failure", FALLBACK_FAILURE,
       "The last try failed without an answer. To another upstream only if the request may be sent again." },
     CONF_END,
@@ -106,7 +107,8 @@ static void check_answer(struct conf *conf, const struct conf_node *node, void *
 
 static bool is_unavailable(enum err err)
 {
-    return err == ERR_BREAKER_OPEN || err == ERR_NO_TARGET || err == ERR_UPSTREAM_FULL || err == ERR_NAME_UNRESOLVED;
+    return err == ERR_BREAKER_OPEN || err == ERR_NO_TARGET || err == ERR_UPSTREAM_FULL || err == ERR_NAME_UNRESOLVED ||
+           err == ERR_QUEUE_FULL || err == ERR_QUEUE_TIMEOUT;
 }
 
 bool fallback_is_for(const struct fallback_conf *conf, enum err err)

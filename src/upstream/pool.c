@@ -11,7 +11,7 @@
  * be as many of these as clients, so their idle connections are bounded together, and make room for one another.
  *
  * Every connection is counted on its target for as long as it is open, which is also what max_connections_per_target
- * limits.
+ * limits; with max_connections, on the upstream as well.
  */
 #include "base/assert.h"
 #include "base/hash.h"
@@ -37,7 +37,9 @@ static void park(struct target_pool *pool, struct http_conn *conn);
 static void unpark(struct target_pool *pool, struct http_conn *conn);
 static bool may_park(const struct target_pool *pool);
 static void close_idle(struct target_pool *pool, uint64_t since_ms);
-static bool yield_idle(const struct target_pool *pool);
+static bool yield_idle(const struct target_pool *pool, enum limit lacked);
+static uint32_t connections_max(const struct upstream_worker *w, const struct target_set *set,
+                                const struct target *target);
 static void yield_idle_beyond(struct upstream_worker *w, uint64_t max);
 static struct target_pool *pool_find(const struct upstream_worker *w, const struct target *target,
                                      struct slice prologue);
@@ -84,6 +86,7 @@ static struct target_pool *pool_new(struct upstream_worker *w, struct target *ta
     pool->base = (struct http_owner){ .limits = &w->upstream->limits, .on_free = on_free, .on_closed = on_closed };
     pool->owner = w;
     pool->target = target_hold(target);
+    pool->connections_max = connections_max(w, w->balancer.set, target);
     list_init(&pool->parked_link);
     list_init(&pool->idle);
     list_init(&pool->shared);
@@ -158,6 +161,9 @@ void pools_keep_only(struct upstream_worker *w, const struct target_set *set)
         if (pool)
             pool->left = false;
     }
+    for (size_t i = 0; set && i < w->bucket_count; i++)
+        for (struct target_pool *pool = w->buckets[i]; set->limited && pool; pool = pool->next)
+            pool->connections_max = connections_max(w, set, pool->target);
     for (size_t i = 0; i < w->bucket_count; i++)
         for (struct target_pool *pool = w->buckets[i]; pool; pool = pool->next)
             pool->left = pool->plain->left;
@@ -241,15 +247,45 @@ static int reuse(struct target_pool *pool, const struct opening *opening, struct
     return -ERR_UPSTREAM_UNSENT;
 }
 
-/* Takes the permit with the count, so that no race between workers exceeds the limit. */
-static bool count_connection(const struct target_pool *pool)
+/* Its own, or the one of all. */
+static uint32_t connections_max(const struct upstream_worker *w, const struct target_set *set,
+                                const struct target *target)
 {
-    int64_t max = pool->owner->upstream->conf->max_connections_per_target;
-    atomic_uint *connections = &pool->target->connections;
-    if (atomic_fetch_add_explicit(connections, 1, memory_order_relaxed) < max || max == 0)
-        return true;
-    atomic_fetch_sub_explicit(connections, 1, memory_order_relaxed);
-    return false;
+    const struct target_slot *slot = set->limited ? target_set_find(set, target) : NULL;
+    return slot && slot->connections_max ? slot->connections_max
+                                         : (uint32_t)w->upstream->conf->max_connections_per_target;
+}
+
+static bool at_limit(const atomic_uint *connections, int64_t max)
+{
+    return max != 0 && atomic_load_explicit(connections, memory_order_seq_cst) >= max;
+}
+
+/* The permits come with the counts, so that no race between workers exceeds a limit; LIMIT_NONE when there are. */
+static enum limit count_connection(const struct target_pool *pool)
+{
+    const struct upstream *upstream = pool->owner->upstream;
+    int64_t max = upstream->conf->max_connections;
+    if (at_limit(&pool->target->connections, pool->connections_max))
+        return LIMIT_TARGET_CONNECTIONS;
+    if (max && !permit_take(&upstream->cluster->permits.connections, (uint32_t)max))
+        return LIMIT_CONNECTIONS;
+    if (permit_take_any(&pool->target->connections, pool->connections_max))
+        return LIMIT_NONE;
+    if (max)
+        permit_give(&upstream->cluster->permits.connections);
+    return LIMIT_TARGET_CONNECTIONS;
+}
+
+static void discount_connection(const struct target_pool *pool)
+{
+    struct cluster *cluster = pool->owner->upstream->cluster;
+    if (pool->owner->upstream->conf->max_connections)
+        permit_give(&cluster->permits.connections);
+    permit_give(&pool->target->connections);
+    if (pool->owner->balancer.queues &&
+        atomic_load_explicit(&cluster->queue.wanting_connections, memory_order_seq_cst) > 0)
+        queue_call_first(&cluster->queue, pool->target);
 }
 
 static int connect_new(struct target_pool *pool, const struct opening *opening, struct stream **ret_stream)
@@ -259,8 +295,13 @@ static int connect_new(struct target_pool *pool, const struct opening *opening, 
     const struct transport_layer *layer;
     if (pool_layer(pool->plain, &layer) < 0)
         return -ERR_MEMORY;
-    if (!count_connection(pool) && !(is_marked(pool) && yield_idle(pool) && count_connection(pool)))
+    enum limit lacked = count_connection(pool);
+    if (lacked != LIMIT_NONE && yield_idle(pool, lacked))
+        lacked = count_connection(pool);
+    if (lacked != LIMIT_NONE) {
+        w->balancer.lacked = lacked;
         return -ERR_UPSTREAM_FULL;
+    }
     struct dial dial = { .to = &pool->target->address,
                          .prologue = pool->prologue,
                          .layer = layer,
@@ -269,7 +310,7 @@ static int connect_new(struct target_pool *pool, const struct opening *opening, 
     int r = upstream->conf->protocol == UPSTREAM_H2 ? h2_connect(w->loop, &dial, &pool->base, &conn)
                                                     : h1_connect(w->loop, &dial, &pool->base, &conn);
     if (r < 0) {
-        atomic_fetch_sub_explicit(&pool->target->connections, 1, memory_order_relaxed);
+        discount_connection(pool);
         if (r != -ERR_MEMORY)
             cell_count(&w->cell->connect_failures);
         return r;
@@ -306,13 +347,14 @@ static void on_free(struct http_owner *owner, struct http_conn *conn)
     park(pool, conn);
 }
 
-/* An idle connection to the same target, of whoever has had one for longest, gives up its permit. */
-static bool yield_idle(const struct target_pool *pool)
+/* An idle connection, of whoever has had one for longest, gives up its permit: one to the same target, or any where all
+ * of them together are too many. */
+static bool yield_idle(const struct target_pool *pool, enum limit lacked)
 {
     unsigned looks = 0;
     LIST_FOR_EACH (at, &pool->owner->parked) {
         struct target_pool *other = container_of(at, struct target_pool, parked_link);
-        if (other->target == pool->target) {
+        if (lacked == LIMIT_CONNECTIONS || other->target == pool->target) {
             http_close(http_conn_of(other->idle.prev));
             return true;
         }
@@ -339,24 +381,43 @@ static void on_closed(struct http_owner *owner, struct http_conn *conn)
     else if (conn->link.next != &conn->link)
         unpark(pool, conn);
     cell_move(&w->cell->busy, -1);
-    atomic_fetch_sub_explicit(&pool->target->connections, 1, memory_order_relaxed);
+    discount_connection(pool);
     pool_drop(pool);
     upstream_worker_drop(w);
 }
 
-/* Where connections are limited and this one has the last permit, it goes, so that any worker may have it. */
+void pools_yield_one(struct upstream_worker *w)
+{
+    bool any = at_limit(&w->upstream->cluster->permits.connections, w->upstream->conf->max_connections);
+    unsigned looks = 0;
+    LIST_FOR_EACH (at, &w->parked) {
+        struct target_pool *pool = container_of(at, struct target_pool, parked_link);
+        if (any || at_limit(&pool->target->connections, pool->connections_max)) {
+            http_close(http_conn_of(pool->idle.prev));
+            return;
+        }
+        if (++looks == YIELD_LOOKS_MAX)
+            return;
+    }
+}
+
+/* Where connections are limited and this one has the last permit, it goes, so that any worker may have it; unless the
+ * next to have it is of this worker. */
 static bool may_park(const struct target_pool *pool)
 {
     const struct upstream *upstream = pool->owner->upstream;
-    int64_t max = upstream->conf->max_connections_per_target;
+    struct cluster *cluster = upstream->cluster;
     if (pool->left || pool->owner->attached == 0 ||
         atomic_load_explicit(&upstream->idle_max, memory_order_relaxed) == 0)
         return false;
     if (target_barred(pool->target) & (BAR_UNHEALTHY | BAR_DISABLED))
         return false;
-    if (max == 0 || atomic_load_explicit(&upstream->keeps_permits, memory_order_relaxed))
+    if (!at_limit(&pool->target->connections, pool->connections_max) &&
+        !at_limit(&cluster->permits.connections, upstream->conf->max_connections))
         return true;
-    return atomic_load_explicit(&pool->target->connections, memory_order_relaxed) < max;
+    if (pool->owner->balancer.queues && queue_has_waiters(&cluster->queue))
+        return queue_next_is_on(&cluster->queue, pool->target, pool->owner->loop);
+    return atomic_load_explicit(&upstream->keeps_permits, memory_order_relaxed);
 }
 
 static void park(struct target_pool *pool, struct http_conn *conn)

@@ -87,9 +87,9 @@ struct upstream_worker {
     struct tls_context *tls;   /* NULL: plain */
     struct target_set *wanted; /* there was no memory for it; NULL otherwise */
     struct target_pool **buckets;
-    size_t bucket_count, pool_count; /* bucket_count is a power of two */
-    struct link parked;              /* pools with idle connections */
-    struct timer idle_timer;         /* armed while any is idle */
+    size_t bucket_count, pool_count;          /* bucket_count is a power of two */
+    struct link parked;                       /* pools with idle connections */
+    struct timer idle_timer;                  /* armed while any is idle */
     uint64_t hedge_after_ns, hedge_looked_ns; /* the quantile, and when it was looked up; 0: never */
 };
 
@@ -108,8 +108,8 @@ struct target_pool {
     struct link shared;        /* connections with streams that can take more, the one that got room last first */
     uint32_t idle_count;
     uint32_t connections_max; /* to the target; 0: none */
-    uint32_t refs; /* one for each connection, for each pool with a prologue, and for who walks over it */
-    bool left;     /* its target is not in the set any more */
+    uint32_t refs;            /* one for each connection, for each pool with a prologue, and for who walks over it */
+    bool left;                /* its target is not in the set any more */
 };
 
 /* ---- schema.c, tls_schema.c ---- */

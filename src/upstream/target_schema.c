@@ -7,7 +7,7 @@
 #include "upstream/state.h"
 #include "upstream/targets.h"
 
-enum { HOST_BYTES_MAX = 253, LABEL_BYTES_MAX = 63 };
+enum { HOST_BYTES_MAX = 253, LABEL_BYTES_MAX = 63, REQUESTS_MAX = 1000000000 };
 
 static int parse_target(struct conf *conf, const struct conf_node *node, void *ret_value);
 static void check_target(struct conf *conf, const struct conf_node *node, void *value);
@@ -55,6 +55,16 @@ static const struct conf_field target_fields[] = {
       .offset = CONF_AT(target_conf, zone),
       .doc = "Where it stands. A gateway with a `zone` of its own prefers targets of the same; one without a zone "
              "counts as near." },
+    { .name = "max_requests",
+      .type = { .kind = CONF_INT, .max = REQUESTS_MAX },
+      .offset = CONF_AT(target_conf, max_requests),
+      .default_text = "0",
+      .doc = "Requests in progress on it at once, instead of the upstream's `max_requests_per_target`. 0 takes that." },
+    { .name = "max_connections",
+      .type = { .kind = CONF_INT, .max = REQUESTS_MAX },
+      .offset = CONF_AT(target_conf, max_connections),
+      .default_text = "0",
+      .doc = "Connections to it at once, instead of the upstream's `max_connections_per_target`. 0 takes that." },
     CONF_END,
 };
 

@@ -7,6 +7,7 @@
 #include "base/hash.h"
 #include "base/sys.h"
 #include "dns/resolver.h"
+#include "upstream/limits.h"
 #include "upstream/state.h"
 #include "upstream/sticky.h"
 
@@ -82,7 +83,8 @@ static int add(struct building *b, const struct found_target *found)
         return 0;
     }
     start_late(b, target);
-    b->slots[b->count++] = (struct target_slot){
+    struct target_slot *slot = &b->slots[b->count++];
+    *slot = (struct target_slot){
         .target = target,
         .host = found->host,
         .sticky = sticky_mark(b->conf->sticky, b->upstream_name, &found->address),
@@ -90,6 +92,7 @@ static int add(struct building *b, const struct found_target *found)
         .priority = found->backup ? b->backup_priority : found->priority,
         .elsewhere = is_elsewhere(b->conf, found->zone),
     };
+    limits_of_slot(b->conf, found, slot);
     return 0;
 }
 
@@ -144,6 +147,8 @@ size_t targets_given(const struct upstream_conf *conf, struct found_target *ret_
                 .weight = (uint16_t)targets[i].weight,
                 .priority = (uint8_t)targets[i].priority,
                 .backup = targets[i].backup,
+                .requests_max = (uint32_t)targets[i].max_requests,
+                .connections_max = (uint32_t)targets[i].max_connections,
             };
     return count;
 }

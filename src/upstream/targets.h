@@ -27,11 +27,12 @@ void target_check_all(struct conf *conf, const struct conf_node *list, const str
 /* A target as it was found. Strings are copied, or lent until the call ends. */
 struct found_target {
     struct address address;
-    const char *host; /* the name that it is an address of; NULL: it was given as an address */
-    const char *zone; /* NULL: unknown, which counts as near */
-    uint16_t weight;  /* at most WEIGHT_MAX */
-    uint8_t priority; /* at most PRIORITY_MAX */
-    bool backup;      /* behind all priorities */
+    const char *host;                       /* the name that it is an address of; NULL: it was given as an address */
+    const char *zone;                       /* NULL: unknown, which counts as near */
+    uint16_t weight;                        /* at most WEIGHT_MAX */
+    uint8_t priority;                       /* at most PRIORITY_MAX */
+    bool backup;                            /* behind all priorities */
+    uint32_t requests_max, connections_max; /* its own; 0: as the upstream has it for each */
 };
 
 /* Of the same address the first one counts. Once the cluster is `settled`, targets that nobody knew of begin their

@@ -38,8 +38,8 @@ struct upstream *upstream_new(const char *name, const struct upstream_conf *conf
     if (upstream_wants_tls(conf))
         upstream->secured = mem_zalloc(workers * sizeof *upstream->secured);
     upstream->loops = mem_zalloc(workers * sizeof(struct loop *));
-    if (!upstream->name || !upstream->loops || !upstream->cluster || !upstream->set || (upstream_wants_tls(conf) && !upstream->secured) ||
-        !hot_part_new(upstream)) {
+    if (!upstream->name || !upstream->loops || !upstream->cluster || !upstream->set ||
+        (upstream_wants_tls(conf) && !upstream->secured) || !hot_part_new(upstream)) {
         target_set_drop(upstream->set);
         cluster_drop(upstream->cluster);
         mem_free(upstream->secured);

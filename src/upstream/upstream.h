@@ -36,10 +36,10 @@ struct target_conf {
     uint16_t port;
     int64_t weight, priority;
     bool backup;
-    const char *zone; /* NULL: none */
+    const char *zone;                      /* NULL: none */
     int64_t max_requests, max_connections; /* its own; 0: as the upstream has it for each */
-    const char *srv;  /* SRV records instead of an address; NULL: none */
-    const char *file; /* a file of targets instead; NULL: none */
+    const char *srv;                       /* SRV records instead of an address; NULL: none */
+    const char *file;                      /* a file of targets instead; NULL: none */
 };
 struct upstream_timeouts {
     int64_t connect_timeout_ms, idle_timeout_ms;
@@ -69,13 +69,13 @@ struct upstream_conf {
     struct conf_list targets; /* of struct target_conf */
     struct upstream_timeouts timeouts;
     int64_t max_connections, max_requests; /* of all targets together; 0: none */
-    int64_t max_connections_per_target;  /* 0: none */
-    int64_t max_requests_per_target;     /* 0: none */
-    const struct queue_conf *queue;      /* upstream/waiting.h; NULL: nobody waits */
-    int64_t keep_alive_connections;      /* idle ones kept to each target, over all workers */
-    int64_t max_requests_per_connection; /* 0: none */
-    int proxy_protocol;                  /* the version of the header; 0: none */
-    int protocol;                        /* enum upstream_protocol */
+    int64_t max_connections_per_target;    /* 0: none */
+    int64_t max_requests_per_target;       /* 0: none */
+    const struct queue_conf *queue;        /* upstream/waiting.h; NULL: nobody waits */
+    int64_t keep_alive_connections;        /* idle ones kept to each target, over all workers */
+    int64_t max_requests_per_connection;   /* 0: none */
+    int proxy_protocol;                    /* the version of the header; 0: none */
+    int protocol;                          /* enum upstream_protocol */
     struct upstream_retry retry;
     const struct hedge_conf *hedge; /* upstream/hedge.h; NULL: none */
     const char *deadline_header;    /* tells services how much time is left; NULL: none does */
@@ -157,13 +157,13 @@ struct upstream_try {
 };
 /* What a request asks of the choice of a target and of the connection. */
 struct upstream_wish {
-    uint64_t key;              /* of consistent algorithms */
-    uint64_t sticky;           /* what its session's cookie says; 0: nothing */
-    const struct tried *tried; /* targets tried before: taken again only when there is no other. May be NULL */
-    const struct stream *down; /* the client's, for a PROXY header; NULL: it is our own request */
-    bool fresh;                /* no idle connection will do */
+    uint64_t key;               /* of consistent algorithms */
+    uint64_t sticky;            /* what its session's cookie says; 0: nothing */
+    const struct tried *tried;  /* targets tried before: taken again only when there is no other. May be NULL */
+    const struct stream *down;  /* the client's, for a PROXY header; NULL: it is our own request */
+    bool fresh;                 /* no idle connection will do */
     struct upstream_wait *wait; /* upstream/waiting.h; NULL: it does not wait for a permit */
-    bool untried;              /* rather none than one of `tried` */
+    bool untried;               /* rather none than one of `tried` */
 };
 enum { UPSTREAM_WAITS = 1 };
 /* 0; UPSTREAM_WAITS: it stands in a queue, whoever asked hears when to ask once more, and upstream_close leaves the

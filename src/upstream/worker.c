@@ -5,6 +5,7 @@
 #include "base/assert.h"
 #include "base/sys.h"
 #include "tls/tls.h"
+#include "upstream/limits.h"
 #include "upstream/state.h"
 
 static struct upstream_worker *worker_new(struct upstream *upstream, unsigned worker, struct loop *loop);
@@ -18,7 +19,7 @@ int upstream_attach(struct upstream *upstream, unsigned worker, struct loop *loo
         *at = worker_new(upstream, worker, loop);
         if (!*at)
             return -ERR_MEMORY;
-        upstream_share(upstream, 1);
+        upstream_share(upstream, worker, loop);
     }
     ENSURE((*at)->loop == loop);
     (*at)->attached++;
@@ -33,7 +34,7 @@ void upstream_detach(struct upstream *upstream, unsigned worker)
     if (--w->attached > 0)
         return;
     upstream->attached[worker] = NULL;
-    upstream_share(upstream, -1);
+    upstream_share(upstream, worker, NULL);
     pools_keep_only(w, NULL);
     timer_clear(w->loop, &w->idle_timer);
     upstream_worker_drop(w);
@@ -76,14 +77,6 @@ void upstream_worker_drop(struct upstream_worker *w)
     mem_free(w);
 }
 
-static uint32_t requests_max(const struct upstream_conf *conf)
-{
-    int64_t max = conf->max_requests_per_target;
-    if (conf->max_connections_per_target && (max == 0 || conf->max_connections_per_target < max))
-        max = conf->max_connections_per_target; /* HTTP/1: a request needs a connection of its own */
-    return (uint32_t)max;
-}
-
 static struct upstream_worker *worker_new(struct upstream *upstream, unsigned worker, struct loop *loop)
 {
     struct upstream_worker *w = mem_zalloc(sizeof *w);
@@ -107,7 +100,9 @@ static struct upstream_worker *worker_new(struct upstream *upstream, unsigned wo
         mem_free(w);
         return NULL;
     }
-    w->balancer.per_target_max = requests_max(upstream->conf);
+    w->balancer.per_target_max = limits_requests_per_target(upstream->conf);
+    w->balancer.requests_max = limits_requests(upstream->conf);
+    w->balancer.queues = upstream->conf->queue != NULL;
     w->upstream = upstream_hold(upstream);
     w->loop = loop;
     w->cell = upstream_cell(upstream, worker);
@@ -129,4 +124,5 @@ static void take_set(struct upstream_worker *w, struct target_set *set)
     }
     pools_keep_only(w, set);
     target_set_drop(set);
+    queue_stir(&w->upstream->cluster->queue, NULL);
 }

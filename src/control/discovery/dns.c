@@ -24,6 +24,8 @@ static void start(struct source *source)
                                      .weight = (uint16_t)conf->weight,
                                      .priority = (uint8_t)conf->priority,
                                      .backup = conf->backup,
+                                     .requests_max = (uint32_t)conf->max_requests,
+                                     .connections_max = (uint32_t)conf->max_connections,
                                  } };
     roster_offer(&source->roster, &entry, 1);
 }

@@ -96,6 +96,10 @@ static struct entry entry_of(const struct target_conf *item, const struct target
                                .weight = (uint16_t)target->weight,
                                .priority = (uint8_t)MIN(item->priority + target->priority, (int64_t)PRIORITY_MAX),
                                .backup = item->backup || target->backup,
+                               .requests_max =
+                                   (uint32_t)(target->max_requests ? target->max_requests : item->max_requests),
+                               .connections_max = (uint32_t)(target->max_connections ? target->max_connections
+                                                                                     : item->max_connections),
                            } };
     if (target->host.len > 0) {
         entry.found.host = target->host.at;

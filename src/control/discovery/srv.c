@@ -75,6 +75,8 @@ static void offer(struct srv_source *s)
             .weight = scaled_weight(&s->last, record),
             .priority = (uint8_t)MIN((unsigned)conf->priority + rank, (unsigned)PRIORITY_MAX),
             .backup = conf->backup,
+            .requests_max = (uint32_t)conf->max_requests,
+            .connections_max = (uint32_t)conf->max_connections,
         };
     }
     roster_offer(&s->source.roster, entries, s->last.n);

@@ -126,8 +126,21 @@ static const char *name_for_log(struct exchange *x, const struct target *target)
     return arena_copy(x->arena, slice_make(target->name, strlen(target->name) + 1)).at;
 }
 
+/* In all, over all attempts. */
+static void note_wait(struct attempt *a)
+{
+    a->p->x->record.queue_ns += a->wait.waited_ns;
+    a->wait.waited_ns = 0;
+}
+
+static void wait_on_turn(struct upstream_wait *wait)
+{
+    attempt_called(container_of(wait, struct attempt, wait));
+}
+
 void attempt_init(struct attempt *a, struct proxying *p)
 {
+    a->wait.on_turn = wait_on_turn;
     a->p = p;
     a->interims_end = &a->interims;
     pipe_init(&a->feed, &p->x->worker->memory, UINT32_MAX);
@@ -165,8 +178,10 @@ void attempt_open(struct attempt *a)
                                         .tried = tried,
                                         .down = x->down,
                                         .fresh = p->insist_fresh,
+                                        .wait = a->hedge ? NULL : &a->wait, /* a hedge is not worth a wait */
                                         .untried = a->hedge };
     rc = upstream_open(p->proxy->upstream, x->worker->index, &wish, x->arena, &up_events, a, &a->try);
+    note_wait(a);
     if (rc == UPSTREAM_WAITS) {
         attempt_enter(a, ATTEMPT_WAITING);
         return;
@@ -228,6 +243,8 @@ void attempt_close(struct attempt *a, enum err err)
     if (a->in_budget)
         upstream_retry_end(a->p->proxy->upstream);
     a->in_budget = false;
+    upstream_wait_leave(&a->wait);
+    note_wait(a);
     if (begun)
         upstream_close(&a->try, err);
 }

@@ -62,14 +62,28 @@ static int answer(struct proxying *p, const struct fallback_conf *fallback)
     return rc;
 }
 
-/* In whole seconds, and not at once. A call of gRPC is told by its status alone. */
-static void fail(struct proxying *p, enum err err)
+/* When it may be asked again; 0: nothing is known of that. Who found a limit reached finds it so no longer than others
+ * take, which is about a second or a reason to wait longer. */
+static uint64_t wait_ms_after(const struct proxying *p, enum err err)
 {
-    struct exchange *x = p->x;
-    uint64_t wait_ms = 0;
     if (err == ERR_BREAKER_OPEN)
-        wait_ms = MAX(upstream_open_again_ms(p->proxy->upstream, x->worker->loop.now_ns), (uint64_t)1);
-    exchange_fail(x, err, SLICE_EMPTY);
+        return MAX(upstream_open_again_ms(p->proxy->upstream, p->x->worker->loop.now_ns), (uint64_t)1);
+    return err == ERR_UPSTREAM_FULL || err == ERR_QUEUE_FULL || err == ERR_QUEUE_TIMEOUT ? 1000 : 0;
+}
+
+static struct slice detail_of(const struct attempt *a, enum err err)
+{
+    bool limited = err == ERR_UPSTREAM_FULL || err == ERR_QUEUE_FULL || err == ERR_QUEUE_TIMEOUT;
+    return limited ? slice_from(limit_text(a->try.lacked)) : SLICE_EMPTY;
+}
+
+/* In whole seconds, and not at once. A call of gRPC is told by its status alone. */
+static void fail(struct attempt *a, enum err err)
+{
+    struct proxying *p = a->p;
+    struct exchange *x = p->x;
+    uint64_t wait_ms = wait_ms_after(p, err);
+    exchange_fail(x, err, detail_of(a, err));
     if (wait_ms == 0 || x->ended || x->head_down || x->grpc != GRPC_NONE)
         return;
     struct slice seconds = arena_printf(x->arena, "%llu", (unsigned long long)((wait_ms + 999) / 1000));
@@ -82,14 +96,14 @@ void fallback_or_fail(struct attempt *a, enum err err)
     struct proxying *p = a->p;
     const struct fallback_conf *fallback = upstream_settings(p->proxy->upstream)->fallback;
     if (!fallback_is_for(fallback, err)) {
-        fail(p, err);
+        fail(a, err);
     } else if (p->proxy->fallback) {
         if (may_go_elsewhere(p, err))
             go_elsewhere(a);
         else
-            fail(p, err);
+            fail(a, err);
     } else if (p->x->grpc != GRPC_NONE) {
-        fail(p, err);
+        fail(a, err);
     } else {
         count(p);
         if (answer(p, fallback) < 0)

@@ -26,6 +26,7 @@
 #include "exchange/exchange.h"
 #include "http/template.h"
 #include "upstream/upstream.h"
+#include "upstream/waiting.h"
 
 enum {
     REPLAY_BYTES_MAX = 65536, /* of a request body that a further try may need */
@@ -87,6 +88,7 @@ struct attempt {
     struct proxying *p;
     struct attempt *next; /* of all that the exchange has, whatever their state */
     struct upstream_try try;
+    struct upstream_wait wait; /* for a permit, before `try` is open */
     struct interim *interims, **interims_end;
     struct pipe feed; /* what a later try takes from the replay, sent before the live body */
     uint64_t answer_by_ms, try_by_ms, opens_at_ms; /* 0: not waiting for it */

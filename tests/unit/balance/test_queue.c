@@ -61,7 +61,9 @@ static void on_called(struct waiter *waiter)
 static int look(struct request *r)
 {
     struct balancer *b = &r->worker->balancer;
-    const struct wish wish = { .sticky = r->sticky, .waits = true, .called = r->waiter != NULL, .now_ns = 1 };
+    const struct wish wish = {
+        .sticky = r->sticky, .waits = true, .called = r->waiter && waiter_is_called(r->waiter), .now_ns = 1
+    };
     if (!r->waiter && queue_line_has_waiters(&b->cluster->queue.any))
         return -ERR_UPSTREAM_FULL;
     int rc = balancer_pick(b, &wish, &r->target);
