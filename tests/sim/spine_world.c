@@ -62,9 +62,10 @@ static int load_upstream(const struct scenario *scenario)
     char text[512];
     snprintf(text, sizeof(text),
              "{ targets: [ %s ], protocol: %s, algorithm: %s, retry: { attempts: 3, backoff: 10ms, backoff_max: 50ms },"
-             "  timeouts: { connect: 2s, response: 5s, body_idle: 5s, send_idle: 5s, idle: 20s } }",
+             "  timeouts: { connect: 2s, response: 5s, body_idle: 5s, send_idle: 5s, idle: 20s }%s }",
              lists[scenario->origins - 1], scenario->h2_up ? "h2" : "http1",
-             sim_chance(500) ? "round_robin" : "least_connections");
+             sim_chance(500) ? "round_robin" : "least_connections",
+             sim_chance(300) ? ", hedge: { after: 40ms, max: 2 }" : "");
     gateway.conf = conf_new(NULL);
     const struct conf_node *root = conf_parse_text(gateway.conf, "spine", slice_from(text));
     if (!root || conf_load(gateway.conf, root, &upstream_schema, &gateway.upstream_conf) < 0) {
