@@ -85,6 +85,7 @@ enum err_side { SIDE_NONE, SIDE_CLIENT, SIDE_UPSTREAM, SIDE_INTERNAL };
     X(QUEUE_TIMEOUT,          UPSTREAM, false, 503, "queue_timeout",            "The upstream had no room for the request in time") \
     X(NAME_UNRESOLVED,        UPSTREAM, false, 503, "name_unresolved",          "The upstream's name does not resolve") \
     X(BREAKER_OPEN,           UPSTREAM, false, 503, "circuit_open",             "The upstream fails too often to be tried now") \
+    X(KEYS_UNAVAILABLE,       UPSTREAM, false, 503, "keys_unavailable",         "The keys to check the token with could not be fetched") \
     X(EXCHANGE_TIMEOUT,       UPSTREAM, false, 504, "exchange_timeout",         "The exchange took longer than allowed") \
     X(DEADLINE_EXCEEDED,      UPSTREAM, false, 504, "deadline_exceeded",        "The call took longer than its client allows") \
     /* ourselves */                                                                                                    \

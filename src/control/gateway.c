@@ -13,6 +13,7 @@
 #include "base/sys.h"
 #include "control/circuit_vitals.h"
 #include "control/discovery/discovery.h"
+#include "control/ground.h"
 #include "control/health.h"
 #include "control/outliers.h"
 #include "control/publish.h"
@@ -220,6 +221,7 @@ int gateway_start(struct gateway *gateway)
     gateway->discovery = discovery_new(gateway, &gateway->current->settings.resolver);
     if (!gateway->discovery)
         return -1;
+    gateway->ground = ground_new(gateway);
     gateway->health = health_new(gateway);
     gateway->outliers = outliers_new(gateway);
     for (unsigned i = 0; i < gateway->worker_count; i++)
@@ -363,6 +365,9 @@ void gateway_done(struct gateway *gateway)
     /* Plans and snapshots come home by letter. */
     loop_turn(&gateway->control.loop, 0);
     loop_turn(&gateway->control.loop, 0);
+    if (gateway->ground)
+        ground_free(gateway->ground);
+    loop_turn(&gateway->control.loop, 0); /* its memory */
     circuit_vitals_stop();
     tls_vitals_stop();
     vitals_stop();

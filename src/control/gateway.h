@@ -15,6 +15,7 @@
 #include "control/station.h"
 
 struct discovery;
+struct ground;
 struct health;
 struct outliers;
 
@@ -35,6 +36,7 @@ struct gateway {
     struct access_log *access_log;
     struct discovery *discovery;
     struct health *health;
+    struct ground *ground; /* of policies with work in the background */
     struct outliers *outliers;
     struct timer targets_timer; /* armed while the current snapshot waits for its targets to be found */
     char *config_path; /* NULL: `config_text` is the configuration */

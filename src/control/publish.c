@@ -6,6 +6,7 @@
 #include "base/assert.h"
 #include "base/sys.h"
 #include "control/gateway.h"
+#include "control/ground.h"
 #include "control/health.h"
 #include "control/outliers.h"
 #include "control/secured.h"
@@ -32,6 +33,7 @@ void publish_snapshot(struct gateway *gateway)
     for (size_t i = 0; i < gateway->sockets.count; i++)
         most += gateway->sockets.v[i].count;
     struct post *posts = mem_must((most + 1) * sizeof(*posts));
+    ground_begin(gateway->ground, gateway->current);
     for (unsigned i = 0; i < gateway->worker_count; i++) {
         size_t count = posts_of(gateway, i, posts);
         gateway->applying++;

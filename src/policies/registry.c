@@ -6,12 +6,14 @@
 #include "conf/conf.h"
 #include "policies/grpc_web/policy_grpc_web.h"
 #include "policies/headers/policy_headers.h"
+#include "policies/jwt/policy_jwt.h"
 #include "policies/rate_limit/policy_rate_limit.h"
 
 /* clang-format off */
 #define POLICIES                                              \
     { "grpc_web", &grpc_web_schema, &policy_grpc_web },       \
     { "headers", &headers_schema, &policy_headers },          \
+    { "jwt", &jwt_schema, &policy_jwt },                      \
     { "rate_limit", &rate_limit_schema, &policy_rate_limit }
 /* clang-format on */
 

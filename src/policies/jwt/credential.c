@@ -1,0 +1,135 @@
+/*
+ * Where the token stands in a request, and taking it out again.
+ */
+#include "base/arena.h"
+#include "exchange/exchange.h"
+#include "http/cookie.h"
+#include "http/query.h"
+#include "policies/jwt/jwt.h"
+
+/* Behind its scheme; at == NULL when the field's value is of another one. */
+static struct slice behind_scheme(struct slice value, struct slice scheme)
+{
+    if (scheme.len == 0)
+        return slice_trim(value);
+    if (value.len <= scheme.len || !slice_eq_nocase(slice_make(value.at, scheme.len), scheme) ||
+        value.at[scheme.len] != ' ')
+        return SLICE_EMPTY;
+    return slice_trim(slice_make(value.at + scheme.len, value.len - scheme.len));
+}
+
+static bool is_of(const struct field *field, const struct place *place)
+{
+    if (place->field != FIELD_OTHER)
+        return field->id == place->field;
+    return field->id == FIELD_OTHER && slice_eq_nocase(field->name, place->header);
+}
+
+static enum found in_fields(const struct place *place, const struct fields *fields, struct slice *ret_token)
+{
+    unsigned count = 0;
+    FIELDS_FOR_EACH (field, fields) {
+        struct slice token = is_of(field, place) ? behind_scheme(field->value, place->scheme) : SLICE_EMPTY;
+        if (!token.at)
+            continue;
+        *ret_token = token;
+        count++;
+    }
+    return count == 0 ? FOUND_NONE : count == 1 ? FOUND_ONE : FOUND_SEVERAL;
+}
+
+static enum found in_query(const struct place *place, const struct exchange *x, struct slice *ret_token)
+{
+    struct slice encoded = query_find(x->request->query, place->query);
+    if (!encoded.at)
+        return FOUND_NONE;
+    return query_decode(x->arena, encoded, ret_token) < 0 ? FOUND_NO_MEMORY : FOUND_ONE;
+}
+
+static enum found look(const struct place *place, const struct exchange *x, struct slice *ret_token)
+{
+    if (place->header.at)
+        return in_fields(place, &x->request->fields, ret_token);
+    if (place->query.at)
+        return in_query(place, x, ret_token);
+    *ret_token = cookie_find(&x->request->fields, place->cookie);
+    return ret_token->at ? FOUND_ONE : FOUND_NONE;
+}
+
+enum found credential_find(const struct jwt *jwt, const struct exchange *x, struct slice *ret_token)
+{
+    for (unsigned i = 0; i < jwt->place_count; i++) {
+        enum found found = look(&jwt->places[i], x, ret_token);
+        if (found != FOUND_NONE)
+            return found;
+    }
+    return FOUND_NONE;
+}
+
+/* ---- taking it out ---- */
+
+static void strip_fields(const struct place *place, struct fields *fields)
+{
+    FIELDS_FOR_EACH (field, fields) {
+        if (is_of(field, place) && behind_scheme(field->value, place->scheme).at)
+            field_remove(field);
+    }
+}
+
+/* The query without the parameter; itself when it has none. */
+static int without_param(struct arena *arena, struct slice query, struct slice name, struct slice *ret_query)
+{
+    *ret_query = query;
+    if (!query.at || !query_find(query, name).at)
+        return 0;
+    char *begin = arena_alloc(arena, query.len + 1), *at = begin;
+    if (!begin)
+        return -ERR_MEMORY;
+    struct slice rest = query;
+    while (rest.at) {
+        struct slice piece = slice_cut(&rest, '&');
+        if (query_find(piece, name).at)
+            continue;
+        if (at > begin)
+            *at++ = '&';
+        at = slice_put(piece, at);
+    }
+    *ret_query = slice_make(begin, (size_t)(at - begin));
+    return 0;
+}
+
+int credential_hide(const struct jwt *jwt, struct exchange *x)
+{
+    int rc = 0;
+    for (unsigned i = 0; rc == 0 && i < jwt->place_count; i++)
+        if (jwt->places[i].query.at)
+            rc = without_param(x->arena, x->record.query, jwt->places[i].query, &x->record.query);
+    return rc;
+}
+
+static int strip_query(const struct place *place, struct exchange *x)
+{
+    struct slice query;
+    int rc = without_param(x->arena, x->request->query, place->query, &query);
+    if (rc < 0)
+        return rc;
+    if (query.len == 0 && x->request->query.len > 0)
+        x->request->has_query = false;
+    x->request->query = query;
+    return 0;
+}
+
+int credential_strip(const struct jwt *jwt, struct exchange *x)
+{
+    int rc = 0;
+    for (unsigned i = 0; !jwt->conf->forward && rc == 0 && i < jwt->place_count; i++) {
+        const struct place *place = &jwt->places[i];
+        if (place->query.at)
+            rc = strip_query(place, x);
+        else if (place->header.at)
+            strip_fields(place, &x->request->fields);
+        else
+            rc = cookie_remove(&x->request->fields, x->arena, place->cookie);
+    }
+    return rc;
+}
