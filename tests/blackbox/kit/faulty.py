@@ -8,7 +8,7 @@ import contextlib
 import socket
 import threading
 
-from . import ports
+from . import http2, ports
 from .http2 import StreamReset
 from .versions import service
 from .wire import TIMEOUT
@@ -112,7 +112,7 @@ class Faulty:
         if self.delay:
             self.released.wait(self.delay)
         if behaviour == ERROR or (behaviour == EVERY_OTHER and number % 2 == 0):
-            served.answer(503, "no", [("x-who", self.name)])
+            self._answer(served, 503, "no")
         elif behaviour == RESET:
             self._reset(served)
         elif behaviour == CLOSE:
@@ -126,7 +126,15 @@ class Faulty:
         elif behaviour == HANG:
             self._hang(served)
         else:  # REFUSE and HALF_OPEN say nothing of connections that are there
-            served.answer(200, self.name, [("x-who", self.name)])
+            self._answer(served, 200, self.name)
+
+    def _answer(self, served, status, body):
+        """In one piece: a kill comes before it or behind it."""
+        fields = [("x-who", self.name)]
+        if served.version == "h1":
+            served.call.answer(status, body, fields)
+        else:
+            http2.answer(served.stream, status, body.encode(), fields)
 
     @staticmethod
     def _reset(served):

@@ -312,15 +312,15 @@ def h2_connect(address, settings=None, tls=None, name="gateway.test"):
 class H2Origin:
     """A service: script(stream) runs in a thread for each request."""
 
-    def __init__(self, name="origin", script=None, settings=None, port=None, tls=None):
+    def __init__(self, name="origin", script=None, settings=None, port=None, tls=None, host="127.0.0.1"):
         self.name, self.script, self.settings, self.tls = name, script or (lambda s: answer(s, body=name.encode())), settings, tls
         self.port = port or ports.free_port()
-        self.address = f"127.0.0.1:{self.port}"
+        self.address = f"{host}:{self.port}"
         self.wires, self.faults, self.arrived, self.requests = [], [], queue.Queue(), []
         self.stopped = False
         self.sock = socket.socket()
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.sock.bind(("127.0.0.1", self.port))
+        self.sock.bind((host, self.port))
         self.sock.listen(512)
         self.threads = []
         self.thread = threading.Thread(target=self._accept, daemon=True)
