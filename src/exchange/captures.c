@@ -22,18 +22,24 @@ static bool names_capture(const struct conf_node *pattern, struct slice name)
     return false;
 }
 
-/* The nearest mapping around the node that has a `match`; a route without one has no captures either. */
+/* The route around the node: what a list of routes holds, or else the nearest mapping with a `match`. A policy or a
+ * limit in a list of its own is none. */
+static bool is_route(const struct conf_node *node)
+{
+    if (node->kind != NODE_MAP || node->key)
+        return false;
+    const struct conf_node *list = node->parent;
+    bool listed = list && list->kind == NODE_LIST && list->key && slice_eq(list->key->text, SLICE("routes"));
+    return listed || conf_get(node, "match");
+}
+
+/* A route without a match has no captures either. */
 static const struct conf_node *match_of(const struct conf_node *node, bool *ret_has_route)
 {
-    *ret_has_route = false;
-    for (; node; node = node->parent) {
-        bool is_item = node->kind == NODE_MAP && !node->key;
-        if (!is_item)
-            continue;
-        *ret_has_route = true;
-        return conf_get(node, "match");
-    }
-    return NULL;
+    while (node && !is_route(node))
+        node = node->parent;
+    *ret_has_route = node != NULL;
+    return node ? conf_get(node, "match") : NULL;
 }
 
 bool capture_known(const struct conf_node *node, struct slice name)

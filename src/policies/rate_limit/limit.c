@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "base/sys.h"
+#include "exchange/captures.h"
 #include "exchange/exchange.h"
 #include "exchange/worker.h"
 #include "stores/counters.h"
@@ -74,6 +75,8 @@ static int bind_algorithm(struct conf *conf, const struct conf_node *node, const
                           const struct algorithm_conf *s, struct bound *bound)
 {
     const struct rate *rate = &s->rate;
+    if (rate->count == 0 && !algorithm->in_flight)
+        return -1; /* told */
     *bound = (struct bound){
         .quota = algorithm->in_flight ? (uint64_t)s->limit : rate->count,
         .window_ns = rate->window_ns,
@@ -192,7 +195,7 @@ static int compile(struct conf *conf, const struct conf_node *node, const struct
         rc = -1;
     if (check_cost(conf, member_or(node, "cost"), limit) < 0)
         rc = -1;
-    if (template_compile(conf, member_or(node, "key"), slice_from(s->key), NULL, &limit->key) < 0)
+    if (template_compile(conf, member_or(node, "key"), slice_from(s->key), capture_known, &limit->key) < 0)
         rc = -1;
     if (rc == 0)
         rc = make_table(conf, node, s, limit);
@@ -203,6 +206,9 @@ static int compile(struct conf *conf, const struct conf_node *node, const struct
 
 int limit_compile(struct conf *conf, const struct conf_node *node, const struct limit_conf *s, struct limit *ret_limit)
 {
+    *ret_limit = (struct limit){ .same_key = -1 };
+    if (!s->name || !s->key || !s->algorithm.variant)
+        return -1; /* it was told what is wrong with them */
     *ret_limit = (struct limit){
         .algorithm = s->algorithm.variant->type,
         .same_key = -1,

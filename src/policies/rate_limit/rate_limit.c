@@ -79,8 +79,11 @@ static int compare_with_others(struct conf *conf, const struct conf_node *node, 
 {
     const struct limit_conf *own = setting_at(s, index);
     int rc = 0;
+    ENSURE(own->name && own->key); /* it has been compiled */
     for (int i = index - 1; i >= 0; i--) {
         const struct limit_conf *other = setting_at(s, i);
+        if (!other->name || !other->key)
+            continue;
         if (strcmp(other->name, own->name) == 0) {
             conf_error(conf, node, "two limits are named `%s`: give each a `name` of its own", own->name);
             rc = -1;
