@@ -11,10 +11,6 @@
 #include "balance/target.h"
 #include "base/assert.h"
 
-const uint32_t queue_wait_ends_ms[QUEUE_WAIT_BUCKETS] = { 1, 5, 10, 50, 100, 500, 1000, 5000, 10000, 60000 };
-
-enum { NS_PER_MS = 1000000 };
-
 void queue_line_init(struct queue_line *line)
 {
     list_init(&line->waiters);
@@ -282,15 +278,6 @@ int queue_stay(struct waiter *waiter, const struct lack *lack)
     return again;
 }
 
-static void note_wait(struct queue *queue, uint64_t ns)
-{
-    unsigned bucket = 0;
-    while (bucket < QUEUE_WAIT_BUCKETS && ns > (uint64_t)queue_wait_ends_ms[bucket] * NS_PER_MS)
-        bucket++;
-    atomic_fetch_add_explicit(&queue->by_wait[bucket], 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&queue->wait_ns, ns, memory_order_relaxed);
-}
-
 /* What it was called for goes on to the next, when it was not what it took; and what may be free beyond it. */
 static void pass_on(struct waiter *waiter, const struct target *served, bool spare)
 {
@@ -317,7 +304,7 @@ void queue_leave(struct waiter *waiter, struct target *served)
     pass_on(waiter, served, spare);
     waiter->state = WAITER_OUT;
     pthread_mutex_unlock(&queue->lock);
-    note_wait(queue, waiter->loop->now_ns - waiter->since_ns);
+    atomic_fetch_add_explicit(&queue->wait_ns, waiter->loop->now_ns - waiter->since_ns, memory_order_relaxed);
     let_go(take_cause(waiter));
     let_go(waiter->want);
     waiter->want = NULL;

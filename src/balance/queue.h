@@ -40,10 +40,6 @@ struct queue_line {
     bool spare;
 };
 
-enum { QUEUE_WAIT_BUCKETS = 10 };
-/* Upper ends in milliseconds of the buckets of a histogram of waits; the last has none. */
-extern const uint32_t queue_wait_ends_ms[QUEUE_WAIT_BUCKETS];
-
 struct queue {
     _Alignas(64) atomic_uint waiting; /* in all lines */
     atomic_uint wanting_connections;  /* of them, those that miss no more than a connection */
@@ -52,7 +48,7 @@ struct queue {
     uint64_t next_number;
     /* ever */
     atomic_ullong waits, timeouts, refused;
-    atomic_ullong wait_ns, by_wait[QUEUE_WAIT_BUCKETS + 1]; /* of those whose wait is over, however it ended */
+    atomic_ullong wait_ns; /* of all waits that are over, however they ended */
 };
 
 enum waiter_state { WAITER_OUT, WAITER_WAITING, WAITER_CALLED };

@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "control/gateway.h"
+#include "control/limit_vitals.h"
 #include "control/plans.h"
 #include "exchange/plan.h"
 #include "observe/metrics.h"
@@ -321,6 +322,7 @@ void vitals_start(struct gateway *gateway)
     watched = gateway;
     for (size_t i = 0; i < ARRAY_LEN(sources); i++)
         metrics_add_source(&sources[i]);
+    limit_vitals_start(gateway);
     start_tunnels();
     for (int i = 1; i < ERR_COUNT; i++) {
         const struct err_info *info = err_info((enum err)i);
@@ -345,6 +347,7 @@ void vitals_stop(void)
         return;
     for (size_t i = 0; i < ARRAY_LEN(sources); i++)
         metrics_remove_source(&sources[i]);
+    limit_vitals_stop();
     stop_tunnels();
     for (int i = 1; i < ERR_COUNT; i++) {
         series_drop(errors[i]);
