@@ -5,6 +5,7 @@
 #pragma once
 
 #include "conf/conf.h"
+#include "control/consumers_conf.h"
 #include "control/listener_tls.h"
 #include "exchange/forwarding.h"
 #include "exchange/grpc.h"
@@ -74,6 +75,8 @@ struct settings {
     struct conf_list policies;    /* of struct conf_choice: on every route, before its own */
     struct conf_list policy_sets; /* map to a list of struct conf_choice */
     struct conf_list routes;      /* of struct route_conf */
+    struct conf_list consumers;   /* map to struct consumer_conf */
+    struct revoked_conf revoked;
     struct admin_conf *admin;
     struct access_log_conf access_log;
     int log_level;

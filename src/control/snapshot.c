@@ -10,6 +10,7 @@
 #include "base/sys.h"
 #include "control/plans.h"
 #include "control/secured.h"
+#include "exchange/consumers.h"
 #include "exchange/plan.h"
 #include "route/router.h"
 #include "upstream/fallback.h"
@@ -356,7 +357,10 @@ struct snapshot *snapshot_build(struct conf *conf, const struct conf_node *root,
     s->conf = conf_hold(conf);
     s->settings = *settings;
     fill_server_settings(s);
-    int rc = secured_build_listeners(s, root, context);
+    s->consumers = consumers_build(conf, &settings->consumers, &settings->revoked);
+    int rc = s->consumers ? 0 : -1;
+    if (secured_build_listeners(s, root, context) < 0)
+        rc = -1;
     if (build_upstreams(s, root, context) < 0)
         rc = -1;
     if (build_routes(s, root, context) < 0)
@@ -390,6 +394,7 @@ void snapshot_drop(struct snapshot *s)
         if (s->plans[i].object)
             plan_drop(s->plans[i].object);
     instances_done(&s->instances);
+    consumers_drop(s->consumers);
     secured_drop(s);
     for (size_t i = 0; i < s->upstream_count; i++)
         upstream_drop(s->upstreams[i].object);

@@ -31,6 +31,7 @@ struct snapshot {
     uint64_t generation;
     struct conf *conf; /* held */
     struct settings settings;
+    struct consumers *consumers; /* whom the workers know while this is in force */
     struct printed *upstreams; /* in the order of the file */
     size_t upstream_count;
     struct secured *secured_listeners, *secured_upstreams; /* one each; control/secured.h */

@@ -217,6 +217,7 @@ static void deliver_apply(struct letter *letter, struct loop *loop)
     struct snapshot *old = station->snapshot;
     station->snapshot = l->snapshot;
     station->worker.access_log = l->access_log;
+    station->worker.consumers = l->snapshot->consumers;
     update_servers(station, l->snapshot);
     for (size_t i = 0; i < l->post_count; i++)
         if (!find_served(station, &l->posts[i].address, l->posts[i].fd))

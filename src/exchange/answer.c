@@ -90,6 +90,11 @@ static void reply_bare(struct exchange *x, unsigned status)
 void exchange_fail(struct exchange *x, enum err err, struct slice detail)
 {
     MAGIC_CHECK(x, EXCHANGE_MAGIC);
+    if (x->inner && x->inner->tries && err == ERR_UNAUTHENTICATED && !x->head_down) {
+        x->inner->refused = true;
+        memset(&x->response, 0, sizeof(x->response));
+        return;
+    }
     if (x->record.err == ERR_NONE)
         x->record.err = (uint8_t)err;
     unsigned status = err_info(err)->status;
@@ -186,6 +191,10 @@ void message_drop_digests(struct message *message)
 
 void *exchange_local(const struct exchange *x, const struct policy_type *type)
 {
+    if (x->inner) {
+        ENSURE(x->inner->type == type);
+        return x->inner->local;
+    }
     ENSURE(x->acting < exchange_policy_count(x));
     const struct plan_policy *p = &x->plan->policies[x->acting];
     ENSURE(p->type == type && p->per_worker);

@@ -25,6 +25,7 @@ struct identity {
     const struct slice *groups, *scopes;
     const struct claim *claims;
     unsigned group_count, scope_count, claim_count;
+    const struct identity *also; /* another that the same request proved (all_of); its lists are in these already */
 };
 
 static inline bool slices_have(const struct slice *list, unsigned count, struct slice wanted)

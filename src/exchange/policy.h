@@ -49,6 +49,10 @@ struct policy_type {
     /* With these settings, may it ask for that body at all? NULL: whatever `need` says. A body that nobody may ask for
      * can stay in the kernel. */
     bool (*takes_body)(const void *data, enum direction direction);
+    /* It says who a request comes from, and may stand in a composition (any_of, all_of). `strip` takes its credential
+     * out of the request, as it does itself when it has accepted one; NULL: there is nothing to take. 0 or -ERR_x. */
+    bool authenticates;
+    int (*strip)(struct exchange *x, const void *data);
     /* Control thread: from checked settings (schema's struct, which stays alive) to immutable data. Mistakes go to
      * conf_error at `node`; returns 0 or -1. */
     int (*load)(struct conf *conf, const struct conf_node *node, const void *settings, void **ret_data);

@@ -12,6 +12,7 @@
 #include "observe/metrics.h"
 
 struct access_log;
+struct consumers;
 
 /* Who or what ended a tunnel first. */
 enum tunnel_end {
@@ -38,6 +39,7 @@ struct worker {
     uint32_t exchange_count;
     uint32_t connection_count;     /* client connections */
     struct access_log *access_log; /* NULL when off */
+    const struct consumers *consumers; /* of the snapshot in force here; NULL: there are none */
     uint32_t tunnel_count;
     const struct tunnel_series *tunnels; /* NULL: not counted */
     struct series **errors;              /* by enum err; NULL: not counted */

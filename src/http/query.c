@@ -37,6 +37,35 @@ struct slice query_find(struct slice query, struct slice name)
     return SLICE_EMPTY;
 }
 
+unsigned query_count(struct slice query, struct slice name)
+{
+    struct slice found, value;
+    unsigned count = 0;
+    while (uri_next_param(&query, &found, &value))
+        count += decodes_to(found, name);
+    return count;
+}
+
+int query_remove(struct arena *arena, struct slice query, struct slice name, struct slice *ret_query)
+{
+    *ret_query = query;
+    if (query_count(query, name) == 0)
+        return 0;
+    char *begin = arena_alloc(arena, query.len), *at = begin;
+    if (!begin)
+        return -ERR_MEMORY;
+    for (struct slice pair; (pair = slice_cut(&query, '&')).at;) {
+        struct slice rest = pair, found, value;
+        if (uri_next_param(&rest, &found, &value) && decodes_to(found, name))
+            continue;
+        if (at > begin)
+            *at++ = '&';
+        at = slice_put(pair, at);
+    }
+    *ret_query = slice_make(begin, (size_t)(at - begin));
+    return 0;
+}
+
 int query_decode(struct arena *arena, struct slice encoded, struct slice *ret_text)
 {
     *ret_text = encoded;

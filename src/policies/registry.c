@@ -4,6 +4,9 @@
 #include "policies/registry.h"
 
 #include "conf/conf.h"
+#include "policies/api_key/policy_api_key.h"
+#include "policies/basic/policy_basic.h"
+#include "policies/client_certificate/policy_client_certificate.h"
 #include "policies/grpc_web/policy_grpc_web.h"
 #include "policies/headers/policy_headers.h"
 #include "policies/jwt/policy_jwt.h"
@@ -11,9 +14,12 @@
 
 /* clang-format off */
 #define POLICIES                                              \
+    { "api_key", &api_key_schema, &policy_api_key },          \
+    { "basic", &basic_schema, &policy_basic },                \
+    { "client_certificate", &client_certificate_schema, &policy_client_certificate }, \
     { "grpc_web", &grpc_web_schema, &policy_grpc_web },       \
     { "headers", &headers_schema, &policy_headers },          \
-    { "jwt", &jwt_schema, &policy_jwt },                      \
+    { "jwt", &jwt_schema, &policy_jwt },          \
     { "rate_limit", &rate_limit_schema, &policy_rate_limit }
 /* clang-format on */
 
