@@ -122,11 +122,24 @@ static void release_probe(const struct balancer *b, struct target *target, uint6
         breaker_release(&target->breaker, now_ns);
 }
 
+static bool counts_requests(const struct balancer *b)
+{
+    return b->requests_max || b->conf->adaptive;
+}
+
+static uint32_t requests_max(const struct balancer *b)
+{
+    if (!b->conf->adaptive)
+        return b->requests_max;
+    uint32_t adaptive = adaptive_limit(&b->cluster->adaptive, b->conf->adaptive);
+    return b->requests_max && b->requests_max < adaptive ? b->requests_max : adaptive;
+}
+
 /* It is looked at first and taken last, so that nobody is refused for a permit that comes to nothing. Another worker
  * may take the last one in between. */
 static bool seals(struct balancer *b, struct target *target, uint64_t now_ns)
 {
-    if (!b->requests_max || permit_take(&b->cluster->permits.requests, b->requests_max))
+    if (!counts_requests(b) || permit_take(&b->cluster->permits.requests, requests_max(b)))
         return true;
     b->lacked = LIMIT_REQUESTS;
     release_probe(b, target, now_ns);
@@ -138,8 +151,8 @@ static bool seals(struct balancer *b, struct target *target, uint64_t now_ns)
 
 static bool is_full(const struct balancer *b)
 {
-    return b->requests_max &&
-           atomic_load_explicit(&b->cluster->permits.requests, memory_order_seq_cst) >= b->requests_max;
+    return counts_requests(b) &&
+           atomic_load_explicit(&b->cluster->permits.requests, memory_order_seq_cst) >= requests_max(b);
 }
 
 int balancer_pick(struct balancer *b, const struct wish *wish, struct target **ret_target)
@@ -171,6 +184,13 @@ int balancer_pick(struct balancer *b, const struct wish *wish, struct target **r
     return 0;
 }
 
+static void adapt(struct balancer *b, const struct outcome *outcome)
+{
+    uint32_t in_flight = atomic_load_explicit(&b->cluster->permits.requests, memory_order_relaxed);
+    if (adaptive_judge(&b->cluster->adaptive, b->conf->adaptive, outcome, in_flight) && b->queues)
+        queue_stir(&b->cluster->queue, NULL);
+}
+
 void balancer_judge(struct balancer *b, struct target *target, const struct outcome *outcome)
 {
     if (err_info(outcome->err)->side == SIDE_UPSTREAM)
@@ -178,6 +198,8 @@ void balancer_judge(struct balancer *b, struct target *target, const struct outc
     if (b->conf->outlier)
         outlier_judge(target, b->conf->outlier, b->set->count, outcome);
     circuits_judge(target, b->conf, outcome);
+    if (b->conf->adaptive)
+        adapt(b, outcome);
     if (b->algorithm->judged)
         b->algorithm->judged(target, outcome);
 }
@@ -190,7 +212,7 @@ static void give_back(struct balancer *b, struct target *target, uint64_t waitin
         b->algorithm->over(target, waiting_since_ns, now_ns);
     if (b->algorithm->counts_total)
         atomic_fetch_sub_explicit(&b->cluster->in_flight, 1, memory_order_relaxed);
-    if (b->requests_max)
+    if (counts_requests(b))
         permit_give(&b->cluster->permits.requests);
     permit_give(&target->in_flight);
 }

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "balance/adaptive.h"
 #include "balance/breaker.h"
 #include "balance/head_times.h"
 #include "balance/outlier.h"
@@ -30,6 +31,7 @@ struct cluster {
     struct head_times head_times;  /* of its answers, where hedging asks for them */
     atomic_ullong fallbacks;       /* requests that its fallback served */
     struct permits permits;        /* of the upstream as a whole */
+    struct adaptive adaptive;      /* a limit on requests that finds itself */
     struct queue queue;            /* those who wait for a permit */
 };
 

@@ -261,8 +261,9 @@ int queue_stay(struct waiter *waiter, const struct lack *lack)
     struct queue *queue = waiter->queue;
     struct target *left = NULL, *cause = NULL;
     bool again = false;
-    ENSURE(queue && waiter->state != WAITER_OUT);
+    ENSURE(queue);
     pthread_mutex_lock(&queue->lock);
+    ENSURE(waiter->state != WAITER_OUT);
     want_connection(waiter, lack->connection);
     if (waiter->state == WAITER_CALLED && waiter->delivered) {
         pass_further(waiter, lack);

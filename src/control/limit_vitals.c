@@ -26,6 +26,9 @@ static void collect_limits(void *data, metric_emit *emit, void *ctx)
         const struct upstream_conf *conf = upstream_settings(upstream);
         emit_limit(emit, ctx, upstream, "requests", limits_requests(conf));
         emit_limit(emit, ctx, upstream, "connections", conf->max_connections);
+        if (conf->balance.adaptive)
+            emit_limit(emit, ctx, upstream, "adaptive",
+                       adaptive_limit(&upstream_cluster(upstream)->adaptive, conf->balance.adaptive));
         emit_limit(emit, ctx, upstream, "requests_per_target", limits_requests_per_target(conf));
         emit_limit(emit, ctx, upstream, "connections_per_target", conf->max_connections_per_target);
         emit_limit(emit, ctx, upstream, "queue", conf->queue ? conf->queue->size : 0);
@@ -44,7 +47,7 @@ static void collect_use(void *data, metric_emit *emit, void *ctx)
         const struct permits *permits = &upstream_cluster(upstream)->permits;
         const atomic_uint *count = use == USE_REQUESTS ? &permits->requests : &permits->connections;
         const char *values[] = { upstream_name(upstream), NULL };
-        if (use == USE_REQUESTS ? limits_requests(conf) != 0 : conf->max_connections != 0)
+        if (use == USE_REQUESTS ? limits_requests(conf) != 0 || conf->balance.adaptive : conf->max_connections != 0)
             emit(ctx, values, atomic_load_explicit(count, memory_order_relaxed));
     }
 }
@@ -100,8 +103,9 @@ static void collect_queues(void *data, metric_emit *emit, void *ctx)
     static const struct metric_family var = { .name = metric, .help = text, .kind = type, .labels = { __VA_ARGS__ } };
 
 FAMILY(f_limit, "maitred_upstream_limit", METRIC_GAUGE,
-       "The upstream's limits: requests, connections, requests_per_target, connections_per_target, queue.", "upstream",
-       "limit")
+       "The upstream's limits: requests, adaptive (as it is now), connections, requests_per_target, "
+       "connections_per_target, queue.",
+       "upstream", "limit")
 FAMILY(f_requests, "maitred_upstream_requests_in_flight", METRIC_GAUGE,
        "Tries that count against the upstream's limit on requests now.", "upstream")
 FAMILY(f_connections, "maitred_upstream_connections", METRIC_GAUGE,

@@ -141,6 +141,11 @@ static const struct conf_field upstream_fields[] = {
       .default_text = "0",
       .doc = "Requests in progress on all targets together at once, over all workers. At the limit the answer is 503 "
              "(`upstream_full`), unless there is a `queue`. 0 is no limit." },
+    { .name = "adaptive_concurrency",
+      .type = { .kind = CONF_STRUCT, .structure = &adaptive_schema, .flags = CONF_POINTER },
+      .offset = CONF_AT(upstream_conf, balance.adaptive),
+      .doc = "A limit on the upstream's requests that finds itself, within `max_requests` if that is given. Left out, "
+             "there is none." },
     { .name = "queue",
       .type = { .kind = CONF_STRUCT, .structure = &queue_schema, .flags = CONF_POINTER },
       .offset = CONF_AT(upstream_conf, queue),
@@ -277,8 +282,8 @@ static void drop_disabled(struct balance_conf *balance)
 static void check_queue(struct conf *conf, const struct conf_node *node, const struct upstream_conf *upstream)
 {
     const struct target_conf *targets = upstream->targets.items;
-    bool limited = upstream->max_requests || upstream->max_connections || upstream->max_requests_per_target ||
-                   upstream->max_connections_per_target;
+    bool limited = upstream->max_requests || upstream->max_connections || upstream->balance.adaptive ||
+                   upstream->max_requests_per_target || upstream->max_connections_per_target;
     for (size_t i = 0; i < upstream->targets.count && !limited; i++)
         limited = targets[i].max_requests || targets[i].max_connections || targets[i].file;
     if (upstream->queue && !limited)

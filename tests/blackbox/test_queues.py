@@ -341,3 +341,25 @@ def test_a_queue_without_a_limit_is_warned_of(folder):
     checked = run("check", str(path))
     assert checked.returncode == 0
     assert "nothing is limited, so nobody will wait" in checked.stdout + checked.stderr
+
+
+def test_a_limit_that_finds_itself_protects_a_service_that_can_do_little_at_once(gateway, origin):
+    servers, lock, queued, most = threading.Semaphore(3), threading.Lock(), [0], [0]
+    pause = threading.Event()
+
+    def script(call):
+        with lock:
+            queued[0] += 1
+            most[0] = max(most[0], queued[0])
+        with servers:
+            pause.wait(0.003)
+        with lock:
+            queued[0] -= 1
+        call.answer(200)
+
+    settings = {"adaptive_concurrency": {"min": 2, "max": 40, "initial": 30}, "queue": {"timeout": "30s"}}
+    gw = gateway(to=origin(script=script), workers=2, upstream_settings=settings)
+    assert gw.metric("maitred_upstream_limit", upstream="app", limit="adaptive") == 30
+    assert crowd(gw, clients=40, each=50) == {200: 2000}
+    assert most[0] <= 40
+    assert gw.metric("maitred_upstream_limit", upstream="app", limit="adaptive") < 25
