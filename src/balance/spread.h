@@ -18,9 +18,13 @@ struct balance_conf;
 
 enum { SPREAD_ONE = 1 << 16 }; /* all of the traffic */
 
+/* What a panic ignores, step by step. */
+enum spread_step { SPREAD_CALM, SPREAD_PANIC_FIRST, SPREAD_PANIC_ALL, SPREAD_STEPS };
+
 struct group_spread {
-    uint32_t until;   /* this group serves draws below it, and from where the one before ends */
-    unsigned ignored; /* bars that do not count in it: enum target_bar */
+    uint32_t until;               /* this group serves draws below it, and from where the one before ends */
+    unsigned ignored;             /* bars that do not count in it: enum target_bar */
+    uint32_t ready[SPREAD_STEPS]; /* weight of the targets that may be picked, when so much is ignored */
 };
 
 struct spread {
@@ -34,7 +38,7 @@ struct spread {
 /* Room for the groups of a set. 0 or -ERR_MEMORY. */
 MUST_USE int spread_init(struct spread *spread, const struct target_set *set);
 void spread_done(struct spread *spread);
-/* Looks at all targets. */
+/* Looks at all targets, once. */
 void spread_compute(struct spread *spread, const struct target_set *set, const struct balance_conf *conf);
 /* The group for a draw below SPREAD_ONE. */
 uint32_t spread_group(const struct spread *spread, const struct target_set *set, uint32_t draw);
