@@ -93,18 +93,21 @@ bool target_bar(struct target *target, unsigned bars, uint64_t now_ns)
     return true;
 }
 
-/* The time is written first: whoever sees it available sees since when. */
+/* The time is written first: whoever sees it available sees since when. Owners may clear their bits at once: the one
+ * that leaves none is told by the exchange. */
 bool target_unbar(struct target *target, unsigned bars, uint64_t now_ns)
 {
     unsigned before = target_barred(target);
-    if (!(before & bars))
-        return false;
-    if ((before & ~bars) == 0)
-        atomic_store_explicit(&target->available_ns, now_ns, memory_order_relaxed);
-    before = atomic_fetch_and_explicit(&target->barred, ~bars, memory_order_release);
+    do {
+        if (!(before & bars))
+            return false;
+        if ((before & ~bars) == 0)
+            atomic_store_explicit(&target->available_ns, now_ns, memory_order_relaxed);
+    } while (!atomic_compare_exchange_weak_explicit(&target->barred, &before, before & ~bars, memory_order_release,
+                                                    memory_order_relaxed));
     cluster_changed(target->cluster);
     queue_stir(&target->cluster->queue, target);
-    return (before & bars) != 0;
+    return true;
 }
 
 static uint64_t identity_hash(const char *upstream_name, const struct address *address)
