@@ -107,6 +107,8 @@ void circuits_release(struct target *target, const struct balance_conf *conf, ui
 /*
  * Whoever opened a breaker sets the bar a moment later, and with it the epoch moves: so a look always follows. A bar
  * that came late, when the breaker was half-open again, goes with that look.
+ *
+ * An exchange of before a reload may eject a target although nobody would let it back any more: so does this look.
  */
 uint64_t circuits_look(const struct target_set *set, const struct balance_conf *conf, uint64_t now_ns)
 {
@@ -114,7 +116,10 @@ uint64_t circuits_look(const struct target_set *set, const struct balance_conf *
     uint64_t next_ns = 0;
     for (uint32_t i = 0; i < set->count; i++) {
         struct target *target = set->slots[i].target;
-        if (!(target_barred(target) & BAR_TRIPPED))
+        unsigned barred = target_barred(target);
+        if ((barred & BAR_EJECTED) && !conf->outlier)
+            (void)outlier_uneject(target, now_ns);
+        if (!(barred & BAR_TRIPPED))
             continue;
         uint64_t wait_ms = breaker ? breaker_wait_ms(&target->breaker, breaker, now_ns) : 0;
         if (wait_ms > 0) {

@@ -245,6 +245,23 @@ static void an_ejected_target_gets_nothing_and_comes_back_slowly(void **state)
     balancer_done(&b);
 }
 
+static void who_is_ejected_behind_a_reload_without_outlier_detection_comes_back(void **state)
+{
+    const struct outlier_conf outlier = {
+        .consecutive_5xx = 2, .base_ejection_ms = 1000, .max_ejection_ms = 1000, .max_ejected_percent = 50
+    };
+    const struct balance_conf before = { .overprovision = 1.4, .outlier = &outlier };
+    struct balancer old, now;
+    balancer_of(&old, &algorithm_round_robin, &before, set_of(NULL, 2), 0);
+    balancer_of(&now, &algorithm_round_robin, &plain_conf, set_of(NULL, 2), 0);
+    assert_non_null(strchr(serve(&now, 4, 9000 * ms), 'b'));
+    judge_directly(&old, 'b', 500, 2, 10000 * ms); /* requests that began before the reload */
+    assert_non_null(strchr(serve(&now, 4, 10000 * ms), 'b'));
+    assert_int_equal(atomic_load(&now.cluster->outlier.ejected), 0);
+    balancer_done(&old);
+    balancer_done(&now);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -259,6 +276,7 @@ int main(void)
         cmocka_unit_test(an_open_breaker_outlives_a_reload_and_ends_with_its_settings),
         cmocka_unit_test(a_bar_that_comes_too_late_goes_with_the_next_look),
         cmocka_unit_test(an_ejected_target_gets_nothing_and_comes_back_slowly),
+        cmocka_unit_test(who_is_ejected_behind_a_reload_without_outlier_detection_comes_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
