@@ -19,7 +19,7 @@
     { "client_certificate", &client_certificate_schema, &policy_client_certificate }, \
     { "grpc_web", &grpc_web_schema, &policy_grpc_web },       \
     { "headers", &headers_schema, &policy_headers },          \
-    { "jwt", &jwt_schema, &policy_jwt },          \
+    { "jwt", &jwt_schema, &policy_jwt },                      \
     { "rate_limit", &rate_limit_schema, &policy_rate_limit }
 /* clang-format on */
 

@@ -1,9 +1,9 @@
 /*
  * Tokens that were found good, with all that follows from them: in one block each, and a worker's cache of them.
  *
- * Only good tokens are remembered.  An entry is found by a keyed hash of the whole token and then compared with it,
- * byte for byte, in a time that does not depend on where they differ.  It dies when it expires, when the keys change,
- * or when others need its place.
+ * Only good tokens are remembered.  An entry is found by a keyed hash of the token's end and then compared with all of
+ * it, byte for byte, in a time that does not depend on where they differ.  It dies when it expires, when the keys
+ * change, or when others need its place.
  *
  * Owner: counted; the cache and exchanges hold entries.  One worker.
  */
