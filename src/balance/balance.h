@@ -151,6 +151,8 @@ MUST_USE int balancer_pick(struct balancer *b, const struct wish *wish, struct t
 /* An answer's head came, or the try failed: what the target is judged by. Not for tries that were cancelled. A try may
  * be judged twice: first its head was fine, then its body broke. `started_ns` is the wish's now_ns. */
 void balancer_judge(struct balancer *b, struct target *target, const struct outcome *outcome);
+/* An answer whose head was judged has come to its end. */
+void balancer_whole(struct balancer *b, struct target *target);
 /* Ends what pick began, and is right after a change of the set too. `waiting_since_ns`: the wish's now_ns, exactly; or
  * 0 when an answer has been judged, since nothing is waited for any more: a download that takes hours is no hung try.
  */

@@ -204,6 +204,13 @@ void balancer_judge(struct balancer *b, struct target *target, const struct outc
         b->algorithm->judged(target, outcome);
 }
 
+void balancer_whole(struct balancer *b, struct target *target)
+{
+    if (b->conf->outlier)
+        outlier_whole(target);
+    circuits_whole(target, b->conf);
+}
+
 static void give_back(struct balancer *b, struct target *target, uint64_t waiting_since_ns, uint64_t now_ns)
 {
     if (waiting_since_ns != 0)

@@ -75,6 +75,7 @@ static void close_it(struct breaker *breaker, const struct breaker_conf *conf, c
     window_clear(&breaker->failures);
     window_clear(&breaker->slow);
     atomic_store_explicit(&breaker->streak, 0, memory_order_relaxed);
+    atomic_store_explicit(&breaker->streak_cut, 0, memory_order_relaxed);
     if (conf->ramp_ms > 0)
         (void)go(breaker, view, BREAKER_RAMPING, view->openings, now_ms, ret_news);
     else
@@ -211,6 +212,7 @@ void breaker_forget(struct breaker *breaker)
     window_clear(&breaker->failures);
     window_clear(&breaker->slow);
     atomic_store_explicit(&breaker->streak, 0, memory_order_relaxed);
+    atomic_store_explicit(&breaker->streak_cut, 0, memory_order_relaxed);
     atomic_store_explicit(&breaker->word, 0, memory_order_relaxed);
 }
 
@@ -240,6 +242,8 @@ static bool is_to_open(const struct breaker *breaker, const struct breaker_conf 
 {
     uint64_t tenth_ms = (uint64_t)conf->window_ms / WINDOW_TENTHS;
     unsigned streak = atomic_load_explicit(&breaker->streak, memory_order_relaxed);
+    unsigned streak_cut = atomic_load_explicit(&breaker->streak_cut, memory_order_relaxed);
+    streak = MAX(streak, streak_cut);
     ret_news->cause = BREAKER_STREAK;
     ret_news->sum = (struct window_sum){ .bad = streak };
     if (conf->consecutive_failures > 0 && streak >= conf->consecutive_failures)
@@ -265,6 +269,8 @@ static void count(struct breaker *breaker, const struct breaker_conf *conf, cons
         window_add(&breaker->failures, tenth_ms, now_ms, !outcome->again, failed);
     if (conf->latency.above_ms > 0 && !outcome->again)
         window_add(&breaker->slow, tenth_ms, now_ms, true, slow);
+    if (failed && outcome->again) /* its own head, which was fine, has ended the other row */
+        atomic_fetch_add_explicit(&breaker->streak_cut, 1, memory_order_relaxed);
     if (failed)
         atomic_fetch_add_explicit(&breaker->streak, 1, memory_order_relaxed);
     else if (atomic_load_explicit(&breaker->streak, memory_order_relaxed) != 0)

@@ -35,6 +35,7 @@ struct breaker {
     _Alignas(64) atomic_ullong word;
     atomic_ullong probes;
     atomic_uint streak;             /* failures in a row */
+    atomic_uint streak_cut;         /* answers that broke off, with none in between that came whole */
     atomic_ullong opened, rejected; /* ever */
     struct window failures, slow;
 };
@@ -62,6 +63,12 @@ uint32_t breaker_share(const struct breaker *breaker, const struct breaker_conf 
 /* How a try went. */
 void breaker_judge(struct breaker *breaker, const struct breaker_conf *conf, const struct outcome *outcome,
                    struct breaker_news *ret_news);
+/* An answer came whole. */
+static inline void breaker_whole(struct breaker *breaker)
+{
+    if (atomic_load_explicit(&breaker->streak_cut, memory_order_relaxed) != 0)
+        atomic_store_explicit(&breaker->streak_cut, 0, memory_order_relaxed);
+}
 /* A try ended that was not judged: if it was a probe, another may take its place. */
 void breaker_release(struct breaker *breaker, uint64_t started_ns);
 /* Until it may let a probe through; 0 when it is not open, or that time has come. */

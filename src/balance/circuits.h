@@ -29,6 +29,14 @@ static inline bool circuit_admits_target(struct target *target, const struct bal
            circuit_decides_target(target, conf->target_circuit_breaker, now_ns);
 }
 void circuits_judge(struct target *target, const struct balance_conf *conf, const struct outcome *outcome);
+/* An answer came whole. */
+static inline void circuits_whole(struct target *target, const struct balance_conf *conf)
+{
+    if (conf->circuit_breaker)
+        breaker_whole(&target->cluster->breaker);
+    if (conf->target_circuit_breaker)
+        breaker_whole(&target->breaker);
+}
 /* A try that was let through was not judged. */
 void circuits_release(struct target *target, const struct balance_conf *conf, uint64_t started_ns);
 /* Looks at all targets: those whose breakers have been open long enough may be picked again, and bars that no setting

@@ -85,6 +85,7 @@ static void forget_streaks(struct outlier_state *state)
     atomic_store_explicit(&state->streak_5xx, 0, memory_order_relaxed);
     atomic_store_explicit(&state->streak_gateway, 0, memory_order_relaxed);
     atomic_store_explicit(&state->streak_local, 0, memory_order_relaxed);
+    atomic_store_explicit(&state->streak_cut, 0, memory_order_relaxed);
 }
 
 bool outlier_uneject(struct target *target, uint64_t now_ns)
@@ -147,6 +148,15 @@ static bool note_failure(struct outlier_state *state, const struct outlier_conf 
     return true;
 }
 
+/* Its own head, which was fine, has ended all other rows. */
+static bool note_cut(struct outlier_state *state, const struct outlier_conf *conf, enum outlier_reason *ret_reason)
+{
+    if (!add_to_streak(&state->streak_cut, conf->split_local ? conf->consecutive_local : conf->consecutive_5xx))
+        return false;
+    *ret_reason = conf->split_local ? OUTLIER_LOCAL : OUTLIER_5XX;
+    return true;
+}
+
 static void tell_of_row(const struct target *target, const struct outlier_conf *conf, enum outlier_reason reason,
                         uint64_t for_ms)
 {
@@ -176,11 +186,18 @@ bool outlier_judge(struct target *target, const struct outlier_conf *conf, uint3
         end_streak(&state->streak_local);
         return false;
     }
-    if (!note_failure(state, conf, blame, outcome_status(outcome), &reason) ||
-        !eject(target, conf, targets, reason, outcome->now_ns, &for_ms))
+    bool full = note_failure(state, conf, blame, outcome_status(outcome), &reason);
+    if (outcome->again && note_cut(state, conf, &reason))
+        full = true;
+    if (!full || !eject(target, conf, targets, reason, outcome->now_ns, &for_ms))
         return false;
     tell_of_row(target, conf, reason, for_ms);
     return true;
+}
+
+void outlier_whole(struct target *target)
+{
+    end_streak(&target->outlier.streak_cut);
 }
 
 /* ---- the interval ---- */

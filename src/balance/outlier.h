@@ -58,6 +58,7 @@ extern const char *const outlier_reason_words[OUTLIER_REASONS]; /* the configura
 struct outlier_state {
     _Alignas(64) atomic_ullong counts; /* of the interval: failed << 32 | all */
     atomic_uint streak_5xx, streak_gateway, streak_local;
+    atomic_uint streak_cut;         /* answers that broke off, with none in between that came whole */
     atomic_uint ejected;            /* enum, in outlier.c */
     atomic_uint ejections;          /* how often lately: the multiplier */
     atomic_ullong until_ns;         /* of the ejection */
@@ -75,6 +76,8 @@ uint32_t outlier_most(const struct outlier_conf *conf, uint32_t targets);
 /* A try was judged; ejects the target when it was the last straw. `targets`: in its set. True when it was ejected. */
 bool outlier_judge(struct target *target, const struct outlier_conf *conf, uint32_t targets,
                    const struct outcome *outcome);
+/* An answer came whole. */
+void outlier_whole(struct target *target);
 /* Lets those come back whose time is over. How many. */
 uint32_t outlier_sweep(const struct target_set *set, uint64_t now_ns);
 /* The end of an interval: ejects by success rate and failure percentage, the worst first; lowers multipliers; counts

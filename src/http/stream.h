@@ -91,6 +91,7 @@ struct stream {
     uint8_t err;                  /* enum err, with on_reset */
     bool reused;                  /* client role: the connection had been opened for another stream */
     bool unsent;                  /* client role: nothing of the request has reached the kernel yet */
+    bool reset_alone;             /* client role, with on_reset: the service reset this one; its connection serves on */
     bool head_sent;
     bool end_sent; /* our half is complete */
     bool sent_cut; /* our half broke: nothing more can be sent */

@@ -110,6 +110,8 @@ void upstream_close(struct upstream_try *try_, enum err err)
     }
     if (err_info(err)->side == SIDE_UPSTREAM)
         judge(try_, err, 0);
+    else if (err == ERR_NONE && try_->answered)
+        balancer_whole(&w->balancer, try_->target);
     balancer_finish(&w->balancer, try_->target, try_->answered ? 0 : try_->started_ns, w->loop->now_ns);
     try_->stream = NULL;
     try_->target = NULL;

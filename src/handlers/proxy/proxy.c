@@ -250,10 +250,15 @@ static void proxy_on_wake(struct exchange *x, void *state)
         attempts_look_at_times(p);
 }
 
+/* An answer that broke off is its service's failure, though it is we who give up for it. */
 static void proxy_cancel(struct exchange *x, void *state)
 {
+    struct proxying *p = state;
+    const struct stream *up = p->winner ? p->winner->try.stream : NULL;
     exchange_set_alarm(x, 0);
-    attempts_close(state, ERR_CANCELLED);
+    if (up && up->in.end == PIPE_CUT && !x->tunnel)
+        attempt_close(p->winner, up->in.err);
+    attempts_close(p, ERR_CANCELLED);
 }
 
 static void proxy_on_done(struct exchange *x, void *state)

@@ -37,6 +37,12 @@ static bool may_repeat(const struct proxying *p, enum err err)
     return method_is_idempotent(p->x->request->method) ? usual || listed : listed && set->non_idempotent;
 }
 
+/* Of a connection that lives nobody can say that it had been closed. */
+static bool has_gone_stale(const struct stream *stream)
+{
+    return stream && stream->reused && !stream->reset_alone;
+}
+
 bool retry_is_left(const struct proxying *p)
 {
     const struct upstream_conf *conf = upstream_settings(p->proxy->upstream);
@@ -75,7 +81,7 @@ void attempt_failed(struct attempt *a, enum err err)
     struct exchange *x = p->x;
     bool repeatable = may_repeat(p, err);
     bool stale = err == ERR_UPSTREAM_REFUSED ||
-                 (a->try.stream && a->try.stream->reused && (is_broken_off(err) || err == ERR_UPSTREAM_UNSENT));
+                 (has_gone_stale(a->try.stream) && (is_broken_off(err) || err == ERR_UPSTREAM_UNSENT));
     if (!stale && a->try.target)
         tried_add(&p->tried, a->try.target);
     bool replaced = repeatable && stale && p->stale_tries < STALE_TRIES_MAX;

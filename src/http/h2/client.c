@@ -323,6 +323,7 @@ static void stream_closed(struct h2_conn *conn, struct h2_stream *s)
     enum err err = s->fault ? s->fault : h2_err_of(conn, s->close_code, s->peer_reset);
     if (conn->spoken && !conn->settled && !s->peer_reset) /* nghttp2 has given up, whatever it says of streams */
         err = h2_nonsense(conn);
+    s->base.reset_alone = s->peer_reset;
     h2_detach(s);
     client_lost(conn, s, err);
 }

@@ -226,6 +226,34 @@ static void a_body_that_breaks_makes_its_try_a_failure_and_no_second_one(void **
     assert_int_equal(sum.bad, 9);
 }
 
+/* Heads that were fine begin the row of failures anew, not that of answers that broke off. */
+static void a_row_of_bodies_that_break_opens_it_and_an_answer_that_came_whole_ends_the_row(void **state)
+{
+    static const struct breaker_conf by_row = {
+        .window_ms = 10000, .consecutive_failures = 3, .open_ms = 1000, .probes = 1
+    };
+    struct world w = world_of(&by_row);
+    for (int i = 0; i < 6; i++) {
+        const struct outcome broke = { .err = ERR_UPSTREAM_CUT, .now_ns = w.now_ms * 1000000, .again = true };
+        assert_int_equal(state_of(&w), BREAKER_CLOSED);
+        let_succeed(&w, 1);
+        if (i == 2)
+            breaker_whole(&w.breaker);
+        else
+            breaker_judge(&w.breaker, w.conf, &broke, &w.news);
+    }
+    assert_int_equal(state_of(&w), BREAKER_OPEN);
+    assert_int_equal(w.news.cause, BREAKER_STREAK);
+    assert_int_equal(w.news.sum.bad, 3);
+    w.now_ms += 1000;
+    assert_true(admits(&w));
+    let_succeed(&w, 1);
+    assert_int_equal(state_of(&w), BREAKER_CLOSED);
+    const struct outcome broke = { .err = ERR_UPSTREAM_CUT, .now_ns = w.now_ms * 1000000, .again = true };
+    breaker_judge(&w.breaker, w.conf, &broke, &w.news);
+    assert_int_equal(state_of(&w), BREAKER_CLOSED); /* the row begins anew */
+}
+
 static void open_lets_nothing_through_until_its_time_is_over(void **state)
 {
     struct world w = opened(&by_ratio);
@@ -477,6 +505,7 @@ int main(void)
         cmocka_unit_test(statuses_are_failures_as_the_settings_say),
         cmocka_unit_test(what_a_client_can_bring_about_says_nothing),
         cmocka_unit_test(a_body_that_breaks_makes_its_try_a_failure_and_no_second_one),
+        cmocka_unit_test(a_row_of_bodies_that_break_opens_it_and_an_answer_that_came_whole_ends_the_row),
         cmocka_unit_test(open_lets_nothing_through_until_its_time_is_over),
         cmocka_unit_test(tries_from_before_change_nothing_while_it_is_open_or_half_open),
         cmocka_unit_test(half_open_lets_so_many_probes_through_and_no_more),

@@ -272,6 +272,34 @@ static void a_body_that_breaks_counts_against_its_try(void **state)
     target_set_drop(set);
 }
 
+/* Heads that were fine begin the row of failures anew, not that of answers that broke off. */
+static void a_row_of_bodies_that_break_ejects_and_an_answer_that_came_whole_ends_it(void **state)
+{
+    struct outlier_conf split = defaults;
+    split.split_local = true;
+    split.consecutive_5xx = 0;
+    const struct outlier_conf *const confs[] = { &defaults, &split };
+    for (size_t c = 0; c < ARRAY_LEN(confs); c++) {
+        struct target_set *set = set_of(NULL, 2);
+        const struct outcome broke = { .err = ERR_UPSTREAM_CUT, .now_ns = 1, .again = true };
+        unsigned ejections = 0;
+        for (int i = 0; i < 9; i++) {
+            assert_int_equal(ejections, 0);
+            assert_false(judge(set, 0, confs[c], ERR_NONE, 200, 1));
+            if (i == 4)
+                outlier_whole(set->slots[0].target);
+            else
+                ejections += outlier_judge(set->slots[0].target, confs[c], set->count, &broke);
+        }
+        assert_int_equal(ejections, 0);
+        assert_false(judge(set, 0, confs[c], ERR_NONE, 200, 1));
+        assert_true(outlier_judge(set->slots[0].target, confs[c], set->count, &broke));
+        assert_true(outlier_uneject(set->slots[0].target, 1));
+        assert_false(outlier_judge(set->slots[0].target, confs[c], set->count, &broke));
+        target_set_drop(set);
+    }
+}
+
 /* ---- threads ---- */
 
 enum { THREADS = 4 };
@@ -342,6 +370,7 @@ int main(void)
         cmocka_unit_test(a_failure_percentage_at_its_threshold_ejects),
         cmocka_unit_test(when_not_all_may_go_the_worst_goes),
         cmocka_unit_test(a_body_that_breaks_counts_against_its_try),
+        cmocka_unit_test(a_row_of_bodies_that_break_ejects_and_an_answer_that_came_whole_ends_it),
         cmocka_unit_test(no_race_ejects_more_than_may_be_out),
         cmocka_unit_test(ejecting_and_letting_back_at_once_keeps_bars_and_counts_together),
     };
