@@ -3,6 +3,7 @@ import threading
 
 import pytest
 
+from kit.gateway import upstream
 from kit.origin import say_who
 
 
@@ -199,6 +200,22 @@ def test_two_hedges_ask_three_targets(gateway, origin):
     assert (line["tries"], line["hedged"]) == (3, 2)
     for s in scripts:
         s.go.set()
+
+
+def test_a_hedge_that_fails_last_leaves_the_upstream_that_takes_over_an_ordinary_try(gateway, origin):
+    hung = [Slow(), Slow()]
+    a, b = (origin(n, script=s) for n, s in zip("ab", hung))
+    spare = origin("spare")
+    first = upstream(a, b, hedge={"after": "30ms"}, retry={"attempts": 1, "per_try_timeout": "150ms"}, fallback={"upstream": "spare", "on": "failure"})
+    gw = gateway(upstreams={"app": first, "spare": upstream(spare)}, routes=[{"proxy": "app"}], workers=1)
+    assert gw.get("/").status == 200
+    line = gw.line(path="/")
+    assert (line["upstream"], line["target"], line.get("hedged"), line.get("hedge_won")) == ("spare", spare.address, 1, None)
+    assert gw.metric("maitred_upstream_hedges_total", upstream="app") == 1
+    assert gw.metric("maitred_upstream_hedges_won_total", upstream="spare") == 0
+    assert gw.metric("maitred_upstream_retries_active") == 0
+    for script in hung:
+        script.go.set()
 
 
 def test_the_budget_bounds_the_hedges_of_a_service_that_is_slow_as_a_whole(gateway, origin):
