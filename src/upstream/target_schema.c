@@ -226,7 +226,7 @@ static void check_target(struct conf *conf, const struct conf_node *node, void *
         conf_error(conf, node, "expected one of `address`, `srv` and `file`");
     if (target->srv && !upstream_is_host_name(slice_from(target->srv)))
         conf_error(conf, conf_get(node, "srv"), "`%s` is no name that could have SRV records", target->srv);
-    if (!given && weight && weight->kind != NODE_NULL)
+    if (!given && (target->srv || target->file) && weight && weight->kind != NODE_NULL)
         conf_error(conf, weight, "the weights come from %s", target->srv ? "the records" : "the file");
     if (target->backup && target->priority > 0)
         conf_error(conf, conf_get(node, "priority"),
