@@ -288,6 +288,10 @@ static void bodies_get_their_bytes_a_second_in_pieces(void **state)
             assert_true(passed <= b.burst_bytes + (uint64_t)((double)(now - START_NS) / 1e9 * (double)rates[i]) + 1);
             assert_true((granted == 0) == (wait > 0));
             assert_true(granted == 0 || granted >= MIN(b.burst_bytes, (uint64_t)BANDWIDTH_PIECE));
+            if (wait > 1) { /* before that it is less than a piece, and stays where it is */
+                uint64_t more;
+                assert_int_equal(bandwidth_take(&b, &word, now + wait - wait / 4 - 1, 60000, &more), 0);
+            }
             now += wait;
         }
         assert_true((double)passed >= (double)(now - START_NS) / 1e9 * (double)rates[i] * 0.99);

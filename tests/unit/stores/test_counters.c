@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 
 #include "base/assert.h"
@@ -94,6 +95,40 @@ static void of_keys_that_are_in_use_the_one_that_is_over_soonest_gives_way(void 
     }
 }
 
+static void fill(uint64_t *words, void *ctx)
+{
+    const uint64_t *amount = ctx;
+    if (*amount == 0)
+        return;
+    words[0] = NOW + 100; /* a calendar's window: the same end for all */
+    words[1] += *amount;
+}
+
+static void note(uint64_t *words, void *ctx)
+{
+    uint64_t *seen = ctx;
+    *seen = words[1];
+}
+
+static void of_keys_that_are_over_together_the_one_with_less_gives_way(void **state)
+{
+    struct counters *c = counters_new(&(struct counters_shape){ .keys = 1, .words = 4 });
+    uint64_t amount;
+    for (uint64_t key = 1; key <= COUNTERS_WAYS; key++) {
+        amount = key == 4 ? 1 : 1000;
+        assert_int_equal(counters_update(c, key, NOW, true, fill, &amount), COUNTERS_DONE);
+    }
+    amount = 1;
+    for (uint64_t key = 100; key < 110; key++)
+        assert_int_equal(counters_update(c, key, NOW, true, fill, &amount), COUNTERS_EVICTED);
+    for (uint64_t key = 1; key <= COUNTERS_WAYS; key++) {
+        uint64_t seen;
+        (void)counters_update(c, key, NOW, false, note, &seen);
+        assert_int_equal(seen, key == 4 ? 0 : 1000);
+    }
+    counters_free(c);
+}
+
 static void a_live_key_is_kept_where_that_is_wanted(void **state)
 {
     struct counters *c = counters_new(&(struct counters_shape){ .keys = 1, .words = 1, .keep_live = true });
@@ -168,6 +203,46 @@ static void two_threads_on_one_key_take_exactly_what_there_is(void **state)
     }
 }
 
+/* Both make the same new key at the same time, as nearly as can be had. */
+enum { NEW_KEYS = 3000 };
+
+struct maker {
+    struct counters *counters;
+    atomic_uint *own, *other;
+    unsigned taken;
+};
+
+static void *make_keys(void *argument)
+{
+    struct maker *m = argument;
+    for (unsigned i = 1; i <= NEW_KEYS; i++) {
+        struct adding a = { .base = NOW, .amount = 1, .limit = NOW + 1 };
+        atomic_store(m->own, i);
+        for (unsigned spins = 1; atomic_load(m->other) < i; spins++)
+            if (spins % 1000 == 0)
+                sched_yield();
+        (void)counters_update(m->counters, key_of(i), NOW, true, add, &a);
+        m->taken += a.took;
+    }
+    return NULL;
+}
+
+static void a_key_that_two_threads_make_at_once_is_one(void **state)
+{
+    for (unsigned words = 1; words <= 4; words += 3) {
+        struct counters *c = counters_new(&(struct counters_shape){ .keys = 100 * NEW_KEYS, .words = words });
+        atomic_uint at[2] = { 0, 0 };
+        struct maker makers[2] = { { c, &at[0], &at[1], 0 }, { c, &at[1], &at[0], 0 } };
+        pthread_t threads[2];
+        for (int i = 0; i < 2; i++)
+            assert_int_equal(pthread_create(&threads[i], NULL, make_keys, &makers[i]), 0);
+        for (int i = 0; i < 2; i++)
+            assert_int_equal(pthread_join(threads[i], NULL), 0);
+        assert_int_equal(makers[0].taken + makers[1].taken, NEW_KEYS);
+        counters_free(c);
+    }
+}
+
 #define TEST(name) cmocka_unit_test(name)
 
 int main(void)
@@ -178,6 +253,8 @@ int main(void)
         TEST(of_keys_that_are_in_use_the_one_that_is_over_soonest_gives_way),
         TEST(a_live_key_is_kept_where_that_is_wanted),
         TEST(looking_at_a_key_that_is_not_there_takes_no_slot),
+        TEST(of_keys_that_are_over_together_the_one_with_less_gives_way),
+        TEST(a_key_that_two_threads_make_at_once_is_one),
         TEST(two_threads_on_one_key_take_exactly_what_there_is),
     };
     hash_seed();
