@@ -185,8 +185,6 @@ static void json_end(struct line *line, const struct record *record)
         line_text(line, LINE_JSON, slice_from(info->word));
         line_literal(line, "\"}");
     }
-    if (record->denied)
-        member_text(line, "denied", slice_from(record->denied));
     if (!record->complete)
         line_literal(line, ",\"complete\":false");
     if (record->tunnel)

@@ -35,7 +35,6 @@ struct record {
     const char *upstream;
     const char *target; /* last tried */
     struct slice consumer;
-    const char *denied;  /* why a policy did not let it pass, in words; NULL: none said so */
     struct slice access; /* what was decided about who may do this, for people */
     uint16_t status;     /* sent to the client; 0 when none was */
     uint16_t up_status;

@@ -78,7 +78,7 @@ def test_without_a_token_the_realm_is_all_that_is_told(guarded):
         response = gw.get("/", fields=fields)
         assert response.status == 401 and response.get("WWW-Authenticate") == 'Bearer realm="orders"'
     assert service.requests == []
-    assert gw.line(status=401)["denied"] == "no token"
+    assert gw.line(status=401)["access"] == "no token"
 
 
 @pytest.mark.parametrize("alg", ["RS256", "PS384", "ES256", "ES512", "EdDSA"])
@@ -220,6 +220,18 @@ def test_two_tokens_are_one_too_many(guarded):
     assert service.requests == []
 
 
+def test_what_is_revoked_is_refused_at_once_though_it_was_good_before(guarded):
+    key = Key()
+    gw, service = guarded({"keys": key_set(key)})
+    tokens = {"jti": key.sign(jti="7"), "sub": key.sign(sub="jane"), "sid": key.sign(sid="s1")}
+    good = key.sign(jti="8", sid="s2")
+    assert [ask(gw, t).status for t in [*tokens.values(), good]] == [200] * 4
+    gw.reload({**gw.config, "revoked": {"jti": ["7"], "sub": ["jane"], "sid": ["s1"]}})
+    assert [why(ask(gw, t)) for t in tokens.values()] == ["the token was revoked"] * 3
+    assert ask(gw, good).status == 200
+    assert len(service.requests) == 5
+
+
 # ---- rights and identity ----
 
 
@@ -237,7 +249,7 @@ def test_what_is_required_and_lacking_is_403_with_the_scope(guarded):
         response = ask(gw, key.sign({**rights, **change}))
         assert response.status == 403 and 'error_description="the token lacks a claim"' in response.get("WWW-Authenticate"), change
     assert len(service.requests) == 2
-    assert gw.line(denied="the token lacks a scope")["status"] == 403
+    assert gw.line(access="the token lacks a scope")["status"] == 403
 
 
 def test_claims_go_to_the_service_and_what_clients_say_in_their_place_does_not(guarded):
@@ -345,7 +357,7 @@ def test_over_tls_the_authority_has_to_be_who_it_says(guarded, authority, folder
     other.errors.wait(lambda e: "the keys cannot be fetched" in e[2], "about the fetch")
     response = ask(other, key.sign())
     assert response.status == 503 and json.loads(response.text)["type"].endswith("keys_unavailable")
-    assert other.line(status=503)["denied"] == "the keys to check the token with could not be fetched"
+    assert other.line(status=503)["access"] == "the keys to check the token with could not be fetched"
 
 
 def test_rotation_under_load_gives_not_one_wrong_answer(guarded, authority):

@@ -3,15 +3,15 @@
  *
  *      token -> cache? -> parse -> keys (or wait for them) -> signature -> claims -> identity -> cache -> admit
  *
- * admit is passed by every request with a token, cached or not: the clock is looked at there, and whatever else has to
- * be asked at each request, such as whether a token was revoked, belongs there or into a policy behind this one, which
- * finds `jti`, `sub` and `sid` in the exchange's identity.
+ * The clock is looked at for every token, remembered or not, and admit is passed by every one: whether it was revoked
+ * is asked there.
  */
 #include "policies/jwt/jwt.h"
 #include "base/arena.h"
 #include "base/assert.h"
 #include "base/hash.h"
 #include "base/sys.h"
+#include "exchange/authentication.h"
 #include "exchange/exchange.h"
 #include "exchange/worker.h"
 #include "jose/token.h"
@@ -152,8 +152,11 @@ static int add_claimed(const struct jwt *jwt, struct exchange *x, const struct v
 
 static enum verdict admit(const struct jwt *jwt, struct exchange *x, const struct verified *v)
 {
+    if (identity_revoked(x, &v->identity))
+        return refuse_revoked(jwt, x);
     x->identity = &v->identity;
-    x->record.consumer = v->identity.consumer;
+    if (v->identity.consumer.len > 0)
+        x->record.consumer = v->identity.consumer;
     if (v->rights != RIGHTS_OK)
         return refuse_rights(jwt, x, v->rights == RIGHTS_SCOPE);
     int rc = credential_strip(jwt, x);
@@ -163,13 +166,6 @@ static enum verdict admit(const struct jwt *jwt, struct exchange *x, const struc
 }
 
 /* ---- hooks ---- */
-
-/* The preflight of CORS cannot carry a token, and a service answers it without doing anything (Fetch, 4.8). */
-static bool is_preflight(const struct message *request)
-{
-    return request->method == METHOD_OPTIONS && fields_find(&request->fields, FIELD_ORIGIN) &&
-           fields_find_name(&request->fields, SLICE("Access-Control-Request-Method"));
-}
 
 /* A token that was verified before, and is still good. */
 static bool recall(const struct jwt *jwt, struct jwt_local *local, struct exchange *x, struct jwt_state *state,
@@ -216,7 +212,7 @@ static enum verdict on_request(struct exchange *x, void *state, const void *data
     const struct jwt *jwt = data;
     struct slice token;
     drop_claimed(jwt, x->request);
-    if (is_preflight(x->request))
+    if (exchange_is_preflight(x))
         return NEXT;
     switch (credential_find(jwt, x, &token)) {
     case FOUND_NONE:
@@ -273,10 +269,17 @@ static int attach(void *data, struct worker *worker, void **ret_local)
     return rc;
 }
 
+static int strip(struct exchange *x, const void *data)
+{
+    return credential_strip(data, x);
+}
+
 const struct policy_type policy_jwt = {
     .name = "jwt",
     .schema = &jwt_schema,
     .state_size = sizeof(struct jwt_state),
+    .authenticates = true,
+    .strip = strip,
     .load = jwt_load,
     .unload = jwt_unload,
     .begin = jwt_begin,

@@ -24,6 +24,7 @@ struct verified;
     X(NO_TOKEN, "no_token")                                                                                            \
     X(DOUBLED, "doubled")          /* more than one token */                                                           \
     X(NO_KEYS, "keys_unavailable") /* they could not be fetched */                                                     \
+    X(REVOKED, "revoked")                                                                                              \
     X(SCOPE, "insufficient_scope")                                                                                     \
     X(CLAIM, "claim_required")
 
@@ -121,6 +122,7 @@ MUST_USE int credential_strip(const struct jwt *jwt, struct exchange *x);
 /* 401, 403 or 503, and why: in words, which go to the access log. */
 enum verdict refuse_fault(const struct jwt *jwt, struct exchange *x, enum jose_fault fault);
 enum verdict refuse_no_token(const struct jwt *jwt, struct exchange *x);
+enum verdict refuse_revoked(const struct jwt *jwt, struct exchange *x);
 enum verdict refuse_doubled(const struct jwt *jwt, struct exchange *x);
 enum verdict refuse_rights(const struct jwt *jwt, struct exchange *x, bool scope);
 enum verdict refuse_without_keys(const struct jwt *jwt, struct exchange *x, enum err err);

@@ -14,10 +14,10 @@ void jwt_count(const struct jwt *jwt, const struct exchange *x, unsigned result)
 /* `why` goes to the access log and, but for the realm alone, to the client. */
 static enum verdict refuse(struct exchange *x, enum err err, const char *why, struct slice challenge)
 {
-    x->record.denied = why;
+    x->record.access = slice_from(why);
     exchange_fail(x, err, challenge.at ? slice_from(why) : SLICE_EMPTY);
     if (!x->head_down && challenge.at &&
-        fields_set_id(&x->response.fields, x->arena, FIELD_WWW_AUTHENTICATE, challenge) < 0)
+        fields_add_id(&x->response.fields, x->arena, FIELD_WWW_AUTHENTICATE, challenge) < 0)
         exchange_fail(x, ERR_MEMORY, SLICE_EMPTY);
     return REPLIED;
 }
@@ -45,6 +45,13 @@ enum verdict refuse_no_token(const struct jwt *jwt, struct exchange *x)
     return refuse(x, ERR_UNAUTHENTICATED, "no token", arena_printf(x->arena, "Bearer realm=\"%s\"", jwt->conf->realm));
 }
 
+enum verdict refuse_revoked(const struct jwt *jwt, struct exchange *x)
+{
+    const char *why = "the token was revoked";
+    jwt_count(jwt, x, JWT_REVOKED);
+    return refuse(x, ERR_UNAUTHENTICATED, why, challenge_of(jwt, x, "invalid_token", why));
+}
+
 enum verdict refuse_doubled(const struct jwt *jwt, struct exchange *x)
 {
     const char *why = "more than one token was sent";
@@ -65,7 +72,7 @@ enum verdict refuse_rights(const struct jwt *jwt, struct exchange *x, bool scope
 enum verdict refuse_without_keys(const struct jwt *jwt, struct exchange *x, enum err err)
 {
     jwt_count(jwt, x, JWT_NO_KEYS);
-    x->record.denied = "the keys to check the token with could not be fetched";
+    x->record.access = SLICE("the keys to check the token with could not be fetched");
     exchange_fail(x, err, SLICE_EMPTY);
     return REPLIED;
 }
