@@ -151,7 +151,7 @@ static int pick_and_open(struct upstream_worker *w, const struct upstream_wish *
             ret_try->target = target;
             return r;
         }
-        if (wanted.retry_same && wish->tried)
+        if (passed.count == 0 && wish->tried)
             passed = *wish->tried;
         wanted.retry_same = false;
         wanted.tried = &passed;

@@ -275,6 +275,34 @@ static void another_workers_idle_connections_make_us_pass_to_another_target(void
     end(2);
 }
 
+static int open_untried(struct call *call, const struct tried *tried, struct arena *arena)
+{
+    const struct upstream_wish wish = { .tried = tried, .untried = true };
+    *call = (struct call){ .loop = &bench.loop };
+    return upstream_open(upstream, 1, &wish, arena, &call_events, call, &call->try);
+}
+
+/* A hedge: better none than one on a target that has the request already. */
+static void who_wants_an_untried_target_gets_no_other_when_that_one_is_full(void **state)
+{
+    conf.max_connections_per_target = 2;
+    begin(2, 2);
+    for (int i = 0; i < 2; i++)
+        (void)call_whole(upstream, 0, &bench); /* worker 0 keeps an idle one to each */
+    turn_until(&bench.loop, stats().idle == 2);
+    a.silent = b.silent = true;
+    const struct tried tried = { .v = { target_of(0) }, .count = 1 };
+    struct arena *arena = arena_new(&bench.memory, ARENA_LIMIT_DEFAULT);
+    struct call calls[2];
+    assert_int_equal(open_untried(&calls[0], &tried, arena), 0);
+    assert_ptr_equal(calls[0].try.target, target_of(1));
+    assert_int_equal(open_untried(&calls[1], &tried, arena), -ERR_UPSTREAM_FULL);
+    assert_null(calls[1].try.target);
+    upstream_close(&calls[0].try, ERR_CANCELLED);
+    arena_free(arena);
+    end(2);
+}
+
 static void the_last_permit_is_not_kept_by_an_idle_connection(void **state)
 {
     conf.max_connections_per_target = 2;
@@ -423,6 +451,7 @@ int main(void)
         TRY_TEST(requests_on_a_target_are_limited),
         TRY_TEST(connections_to_a_target_are_limited_over_all_workers),
         TRY_TEST(another_workers_idle_connections_make_us_pass_to_another_target),
+        TRY_TEST(who_wants_an_untried_target_gets_no_other_when_that_one_is_full),
         TRY_TEST(the_last_permit_is_not_kept_by_an_idle_connection),
         TRY_TEST(whichever_call_fails_nothing_is_left_behind),
         TRY_TEST(a_set_that_there_was_no_memory_for_is_taken_at_the_next_open),
