@@ -137,7 +137,7 @@ static uint32_t requests_max(const struct balancer *b)
 
 /* It is looked at first and taken last, so that nobody is refused for a permit that comes to nothing. Another worker
  * may take the last one in between. */
-static bool seals(struct balancer *b, struct target *target, uint64_t now_ns)
+static inline bool seals(struct balancer *b, struct target *target, uint64_t now_ns)
 {
     if (!counts_requests(b) || permit_take(&b->cluster->permits.requests, requests_max(b)))
         return true;
@@ -211,7 +211,7 @@ void balancer_whole(struct balancer *b, struct target *target)
     circuits_whole(target, b->conf);
 }
 
-static void give_back(struct balancer *b, struct target *target, uint64_t waiting_since_ns, uint64_t now_ns)
+static inline void give_back(struct balancer *b, struct target *target, uint64_t waiting_since_ns, uint64_t now_ns)
 {
     if (waiting_since_ns != 0)
         circuits_release(target, b->conf, waiting_since_ns);
@@ -246,7 +246,7 @@ static bool take_permit(const struct pick *pick, const struct target_slot *slot)
 enum taking { TAKEN, TAKING_LOST, TAKING_REFUSED };
 
 /* Its breaker first: a probe's place that is given back keeps nobody waiting, a permit may. */
-static enum taking take(const struct balancer *b, const struct pick *pick, const struct target_slot *slot)
+static inline enum taking take(const struct balancer *b, const struct pick *pick, const struct target_slot *slot)
 {
     if (!circuit_admits_target(slot->target, b->conf, pick->now_ns))
         return TAKING_REFUSED;
@@ -256,7 +256,7 @@ static enum taking take(const struct balancer *b, const struct pick *pick, const
     return TAKING_LOST;
 }
 
-static const struct target_slot *pick_for(struct balancer *b, const struct wish *wish, struct pick *pick)
+static inline const struct target_slot *pick_for(struct balancer *b, const struct wish *wish, struct pick *pick)
 {
     const struct target_slot *slot = wish->sticky ? pick_session(b, wish, pick) : NULL;
     if (!slot && b->lacked == LIMIT_NONE)
