@@ -5,7 +5,7 @@ import pytest
 
 from kit import ports
 from kit.crowd import Crowd, ask
-from kit.faulty import ERROR, HANG, REFUSE, RESET, WELL
+from kit.faulty import ERROR, HANG, REFUSE, REFUSE_STREAM, RESET, WELL
 from kit.gateway import wait_until
 from kit.name_server import NameServer
 
@@ -14,7 +14,7 @@ ROW = 3
 ONCE, QUICK = {"attempts": 1}, {"backoff": "0"}
 FAST = {"path": "/health", "interval": "700ms", "fast_interval": "20ms", "timeout": "600ms", "unhealthy_after": 2, "healthy_after": 1, "jitter": 0}
 EJECT = {"consecutive_5xx": ROW, "base_ejection": "1h", "max_ejection": "1h", "max_ejected": "100%"}
-TOLD = ("is ejected", "is unhealthy", "last targets stay")
+TOLD = ("is ejected", "is unhealthy", "is not ready", "last targets stay")
 
 versions = pytest.mark.parametrize("version", ["h1", "h2"])
 methods = pytest.mark.parametrize("method", ["GET", "POST"])
@@ -72,6 +72,14 @@ def test_when_all_are_down_each_answer_says_how_and_the_first_after_their_return
     if how != HANG:
         all_be(services, WELL)
         none_failed(ask(gw.port, ALL, clients=CLIENTS, method=method, prefix="/later"), *"abc")
+
+
+@methods
+def test_when_all_refuse_streams_each_answer_says_so_and_the_first_after_is_well(three, method):
+    gw, services = three("h2", REFUSE_STREAM)
+    assert ask(gw.port, 12, clients=CLIENTS, method=method).words() == {"stream_refused": 12}
+    all_be(services, WELL)
+    none_failed(ask(gw.port, ALL, clients=CLIENTS, method=method, prefix="/later"), *"abc")
 
 
 @versions
@@ -184,6 +192,18 @@ def test_a_target_that_comes_and_goes_under_load_costs_no_more_than_one_post_of_
     assert len(seen.failed) <= CLIENTS * times and set(seen.words()) <= {"closed_before_response", "reset"}, seen.words()
     paths = [path for s in (a, b, c) for _, path, _ in s.got]
     assert len(paths) == len(set(paths)), "none was sent twice"
+
+
+@versions
+def test_a_service_that_fails_its_readiness_and_ends_what_it_has_before_it_stops_costs_no_request_of_any_method(three, version):
+    gw, (a, b, c) = three(version, readiness_check=FAST, retry=ONCE)
+    with Crowd(gw.port, clients=CLIENTS, method="POST") as seen:
+        a.wait_for(10).probes_see = ERROR
+        told(gw, f"target {a.address} of `app` is not ready")
+        wait_until(lambda: gw.metric("maitred_target_requests_in_flight", target=a.address) == 0, "what was under way has ended")
+        a.be(REFUSE)
+        seen.more(30)
+    none_failed(seen, *"abc", count=40)
 
 
 def test_a_target_that_returns_begins_with_a_tenth_of_its_share(three):

@@ -146,8 +146,9 @@ def test_with_retries_and_health_checks_a_service_that_goes_under_load_costs_no_
 
 def test_a_target_that_passes_its_checks_while_it_fails_is_kept_by_them_and_ejected_for_its_answers(three):
     """Each of the two sees what the other does not."""
-    gw, a, b, c = three(how=ERROR, health_check=FAST)
+    gw, a, b, c = three(health_check=FAST)
     a.probes_see = WELL
+    a.be(ERROR)
     assert ask(gw.port, ALL, clients=CLIENTS).words() == {503: ALL // 3}
     gw, a, b, c = three(how=ERROR, outlier_detection=EJECT)
     assert ROW <= len(ask(gw.port, ALL, clients=CLIENTS).failed) <= BOUND

@@ -82,7 +82,8 @@ void attempt_failed(struct attempt *a, enum err err)
     bool repeatable = may_repeat(p, err);
     bool stale = err == ERR_UPSTREAM_REFUSED ||
                  (has_gone_stale(a->try.stream) && (is_broken_off(err) || err == ERR_UPSTREAM_UNSENT));
-    if (!stale && a->try.target)
+    bool refused_again = err == ERR_UPSTREAM_REFUSED && p->stale_tries > 0; /* it is not that one connection */
+    if ((!stale || refused_again) && a->try.target)
         tried_add(&p->tried, a->try.target);
     bool replaced = repeatable && stale && p->stale_tries < STALE_TRIES_MAX;
     if (err == ERR_TRY_TIMEOUT || err == ERR_RESPONSE_TIMEOUT)
