@@ -496,6 +496,18 @@ def test_nothing_is_tried_again_by_status_unless_asked_for(called, service):
     assert channel.error().code() is CODE.UNAVAILABLE and len(app.calls) == 1
 
 
+@pytest.mark.parametrize("code, sent", [(CODE.UNAVAILABLE, 3), (CODE.INTERNAL, 3), (CODE.RESOURCE_EXHAUSTED, 6), (CODE.DEADLINE_EXCEEDED, 6)])
+def test_what_a_client_can_bring_about_opens_no_circuit(called, service, code, sent):
+    """A quota that is used up, a deadline of the client's own: one client must not take a service away from all others."""
+    app = service(Say=refuses(100, code))
+    breaker = {"failure_ratio": "0", "consecutive_failures": 3, "open_for": "1h"}
+    channel = called(app, settings={"circuit_breaker": breaker})
+    called.gw.allow("the circuit to")
+    for _ in range(6):
+        channel.error()
+    assert len(app.calls) == sent
+
+
 @pytest.mark.parametrize("pushback", ["-1", "soon", "60000"])
 def test_a_service_that_pushes_back_is_left_alone(called, service, pushback):
     app = service(Say=refuses(1, **{"grpc-retry-pushback-ms": pushback}))

@@ -71,17 +71,20 @@ static bool choose_delay(struct proxying *p, const struct message *head, uint64_
     return !x->deadline_ms || x->worker->loop.now_ms + *ret_ms < x->deadline_ms;
 }
 
-/* Of a call without a message, the status that says the same in HTTP: balancers count in those. */
+/* Of a call without a message, the status that says the same in HTTP: balancers count in those. What a client can bring
+ * about at will, by its quota or a deadline that nobody could meet, is no failure of the service's (balance/blame.h).
+ */
 unsigned answer_status(const struct proxying *p, const struct message *head)
 {
     if (p->x->grpc == GRPC_NONE || head->status != 200)
         return head->status;
     switch (grpc_status_of(&head->fields)) {
     case GRPC_STATUS_UNAVAILABLE:
-    case GRPC_STATUS_RESOURCE_EXHAUSTED:
         return 503;
+    case GRPC_STATUS_RESOURCE_EXHAUSTED:
+        return 429;
     case GRPC_STATUS_DEADLINE_EXCEEDED:
-        return 504;
+        return p->x->deadline_client ? 408 : 504;
     case GRPC_STATUS_UNKNOWN:
     case GRPC_STATUS_INTERNAL:
     case GRPC_STATUS_DATA_LOSS:
