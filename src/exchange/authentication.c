@@ -74,6 +74,8 @@ int authentication_load(struct conf *conf, const struct conf_node *node, const c
 
 int authentication_realm(struct conf *conf, const struct conf_node *node, const char *realm)
 {
+    if (!realm)
+        return -1; /* told */
     for (const char *at = realm; *at; at++)
         if (*at < ' ' || *at > '~' || *at == '"' || *at == '\\') {
             conf_error(conf, node, "a realm has printable ASCII characters alone, without quotes and `\\`");
@@ -106,7 +108,7 @@ static bool reads_as(struct slice name, struct slice ours)
     return true;
 }
 
-static void strip_fields(struct exchange *x, const struct authentication *a)
+void authentication_disclaim(struct exchange *x, const struct authentication *a)
 {
     if (a->header_count == 0)
         return;
@@ -213,18 +215,28 @@ bool exchange_is_preflight(const struct exchange *x)
 
 bool authentication_begin(struct exchange *x, const struct authentication *a)
 {
-    strip_fields(x, a);
+    authentication_disclaim(x, a);
     if (!exchange_is_preflight(x))
         return true;
     count(x, a, OUTCOME_PREFLIGHT);
     return false;
 }
 
+static enum verdict offer(struct exchange *x, const struct authentication *a)
+{
+    struct challenge *c = arena_alloc(x->arena, sizeof(*c));
+    if (!c)
+        return authentication_fail(x, a, ERR_MEMORY);
+    *c = (struct challenge){ a->challenge, x->challenges };
+    x->challenges = c;
+    return NEXT;
+}
+
 enum verdict authentication_absent(struct exchange *x, const struct authentication *a)
 {
     count(x, a, OUTCOME_ABSENT);
     if (!a->required)
-        return NEXT;
+        return offer(x, a);
     return challenge(x, a, NULL, SLICE("No credential was sent."));
 }
 

@@ -85,12 +85,15 @@ MUST_USE int authentication_load(struct conf *conf, const struct conf_node *node
 MUST_USE int authentication_realm(struct conf *conf, const struct conf_node *node, const char *realm);
 void authentication_unload(struct authentication *a);
 
+/* What clients say under the names of `consumer_headers` is removed. */
+void authentication_disclaim(struct exchange *x, const struct authentication *a);
 bool authentication_begin(struct exchange *x, const struct authentication *a);
 /* The identity of a consumer, copied into the exchange's arena; NULL without memory. */
 struct identity *authentication_identity(struct exchange *x, const char *method, const struct consumer *consumer,
                                          struct slice subject, struct slice credential);
 /* `identity` NULL: there was no memory (503). 401 when it has been revoked. */
 enum verdict authentication_accept(struct exchange *x, const struct authentication *a, const struct identity *identity);
+/* Not required: on, and the challenge is kept for a policy that needs an identity after all. */
 enum verdict authentication_absent(struct exchange *x, const struct authentication *a);
 /* `why` is for the access log: it never holds what the client sent. */
 enum verdict authentication_refuse(struct exchange *x, const struct authentication *a,

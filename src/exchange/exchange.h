@@ -61,6 +61,12 @@ struct cursor {
 
 enum cursor_phase { CURSOR_IDLE, CURSOR_HEADS, CURSOR_WHOLE, CURSOR_DONE };
 
+/* What a 401 further down asks for: of policies that let a request without a credential go on. In the arena. */
+struct challenge {
+    struct slice text;
+    struct challenge *next;
+};
+
 /* A policy that holds others (any_of) runs them one at a time: `type` with its worker's part. With `tries` a refusal
  * (ERR_UNAUTHENTICATED) is noted instead of answered, and x->response holds nothing but the fields added after it. */
 struct inner {
@@ -103,6 +109,7 @@ struct exchange {
     bool in_run, ended, tunnel, request_stopped, source_cut, body_taken, request_sent;
     uint8_t depth;                   /* a child's: at most CHILD_DEPTH_MAX */
     struct inner *inner;             /* while a policy runs another one; NULL otherwise */
+    struct challenge *challenges; /* of what nobody showed; NULL: none */
     const struct identity *identity; /* NULL: nobody has said who it is (identity.h) */
     struct slice peer;               /* the peer's address as text: what X-Forwarded-For gets */
     uint64_t deadline_ms;            /* of the whole exchange, or of a tunnel's silence; 0 none */

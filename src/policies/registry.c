@@ -4,7 +4,10 @@
 #include "policies/registry.h"
 
 #include "conf/conf.h"
+#include "policies/all_of/policy_all_of.h"
+#include "policies/any_of/policy_any_of.h"
 #include "policies/api_key/policy_api_key.h"
+#include "policies/authorize/policy_authorize.h"
 #include "policies/basic/policy_basic.h"
 #include "policies/client_certificate/policy_client_certificate.h"
 #include "policies/grpc_web/policy_grpc_web.h"
@@ -13,18 +16,27 @@
 #include "policies/rate_limit/policy_rate_limit.h"
 
 /* clang-format off */
-#define POLICIES                                              \
-    { "api_key", &api_key_schema, &policy_api_key },          \
-    { "basic", &basic_schema, &policy_basic },                \
-    { "client_certificate", &client_certificate_schema, &policy_client_certificate }, \
-    { "grpc_web", &grpc_web_schema, &policy_grpc_web },       \
-    { "headers", &headers_schema, &policy_headers },          \
-    { "jwt", &jwt_schema, &policy_jwt },                      \
+/* Those that say who a request comes from, and may stand within each other. */
+#define AUTHENTICATION                                                                              \
+    { "all_of", &all_of_schema, &policy_all_of },                                                   \
+    { "any_of", &any_of_schema, &policy_any_of },                                                   \
+    { "api_key", &api_key_schema, &policy_api_key },                                                \
+    { "basic", &basic_schema, &policy_basic },                                                      \
+    { "client_certificate", &client_certificate_schema, &policy_client_certificate },               \
+    { "jwt", &jwt_schema, &policy_jwt }
+#define POLICIES                                                                                    \
+    AUTHENTICATION,                                                                                 \
+    { "authorize", &authorize_schema, &policy_authorize },                                          \
+    { "grpc_web", &grpc_web_schema, &policy_grpc_web },                                             \
+    { "headers", &headers_schema, &policy_headers },                                                \
     { "rate_limit", &rate_limit_schema, &policy_rate_limit }
 /* clang-format on */
 
 static const struct conf_variant policies[] = { POLICIES, CONF_END };
 const struct conf_registry policy_registry = { "policy", policies };
+
+static const struct conf_variant authentication[] = { AUTHENTICATION, CONF_END };
+const struct conf_registry authentication_registry = { "authentication policy", authentication };
 
 static const struct conf_field use_fields[] = {
     { .name = "set",

@@ -11,4 +11,5 @@ struct policy_use {
 };
 
 extern const struct conf_registry policy_registry;       /* in a set */
+extern const struct conf_registry authentication_registry; /* in any_of and all_of */
 extern const struct conf_registry policy_place_registry; /* everywhere else */

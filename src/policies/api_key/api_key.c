@@ -75,7 +75,8 @@ static int api_key_load(struct conf *conf, const struct conf_node *node, const v
     if (rc == 0)
         rc = authentication_realm(conf, node, s->realm);
     p->place = s->place;
-    p->shared.challenge = challenge_of(conf, s);
+    if (rc == 0)
+        p->shared.challenge = challenge_of(conf, s);
     if (rc < 0)
         api_key_unload(p);
     else
@@ -134,6 +135,12 @@ static int api_key_strip(struct exchange *x, const void *data)
     return p->shared.forward ? 0 : key_strip(x, &p->place);
 }
 
+static void api_key_disclaim(struct exchange *x, const void *data)
+{
+    const struct api_key *p = data;
+    authentication_disclaim(x, &p->shared);
+}
+
 static enum verdict on_request(struct exchange *x, void *state, const void *data)
 {
     const struct api_key *p = data;
@@ -160,6 +167,7 @@ const struct policy_type policy_api_key = {
     .name = "api_key",
     .schema = &api_key_schema,
     .authenticates = true,
+    .disclaim = api_key_disclaim,
     .strip = api_key_strip,
     .load = api_key_load,
     .unload = api_key_unload,

@@ -72,7 +72,8 @@ static int basic_load(struct conf *conf, const struct conf_node *node, const voi
     int rc = authentication_load(conf, node, "basic", &s->shared, &p->shared);
     if (rc == 0)
         rc = authentication_realm(conf, node, s->realm);
-    p->shared.challenge = arena_printf(conf_arena(conf), "Basic realm=\"%s\", charset=\"UTF-8\"", s->realm);
+    if (rc == 0)
+        p->shared.challenge = arena_printf(conf_arena(conf), "Basic realm=\"%s\", charset=\"UTF-8\"", s->realm);
     if (rc < 0)
         basic_unload(p);
     else
@@ -174,6 +175,12 @@ static int basic_strip(struct exchange *x, const void *data)
     return 0;
 }
 
+static void basic_disclaim(struct exchange *x, const void *data)
+{
+    const struct basic *p = data;
+    authentication_disclaim(x, &p->shared);
+}
+
 static enum verdict on_request(struct exchange *x, void *state, const void *data)
 {
     const struct basic *p = data;
@@ -202,6 +209,7 @@ const struct policy_type policy_basic = {
     .schema = &basic_schema,
     .state_size = sizeof(struct basic_state),
     .authenticates = true,
+    .disclaim = basic_disclaim,
     .strip = basic_strip,
     .load = basic_load,
     .unload = basic_unload,

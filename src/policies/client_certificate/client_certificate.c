@@ -76,6 +76,12 @@ static const struct consumer *find(const struct consumers *consumers, const stru
     return consumer ? consumer : consumers_find_certificate(consumers, CERTIFICATE_SUBJECT, facts->subject);
 }
 
+static void client_certificate_disclaim(struct exchange *x, const void *data)
+{
+    const struct client_certificate *p = data;
+    authentication_disclaim(x, &p->shared);
+}
+
 static enum verdict on_request(struct exchange *x, void *state, const void *data)
 {
     static const struct consumer nobody = { .name = { "", 0 } };
@@ -99,6 +105,7 @@ const struct policy_type policy_client_certificate = {
     .name = "client_certificate",
     .schema = &client_certificate_schema,
     .authenticates = true,
+    .disclaim = client_certificate_disclaim,
     .load = client_certificate_load,
     .unload = client_certificate_unload,
     .on_head = { [DIR_REQUEST] = on_request },

@@ -274,12 +274,18 @@ static int strip(struct exchange *x, const void *data)
     return credential_strip(data, x);
 }
 
+static void disclaim(struct exchange *x, const void *data)
+{
+    drop_claimed(data, x->request);
+}
+
 const struct policy_type policy_jwt = {
     .name = "jwt",
     .schema = &jwt_schema,
     .state_size = sizeof(struct jwt_state),
     .authenticates = true,
     .strip = strip,
+    .disclaim = disclaim,
     .load = jwt_load,
     .unload = jwt_unload,
     .begin = jwt_begin,
