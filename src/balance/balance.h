@@ -124,7 +124,8 @@ struct balancer {
     struct target *lacked_target; /* borrowed: the session's, which alone was asked for; NULL: any would have done */
     struct rng rng;
     unsigned worker;
-    uint64_t trial_ns; /* when a breaker's open time is over, and its target may be picked again; 0: none is open */
+    uint64_t looked_ns; /* when all targets were looked at last */
+    uint64_t trial_ns;  /* when a breaker's open time is over, and its target may be picked again; 0: none is open */
 };
 
 /* What one request wants. */

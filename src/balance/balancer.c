@@ -16,6 +16,10 @@
  * full. */
 enum { LOST_RACES_MAX = 16 };
 
+/* So many targets are looked at whenever something has changed; of more, each one that was looked at is a rest of so
+ * long before the next look: some ten times what it took. */
+enum { LOOK_FREELY_MAX = 256, LOOK_REST_NS = 100 };
+
 /* Draws of one key for different questions have to differ. */
 enum { DRAW_GROUP = 1, DRAW_SHARE };
 
@@ -94,15 +98,22 @@ void balancer_done(struct balancer *b)
     b->cluster = NULL;
 }
 
-static void look_anew(struct balancer *b, uint64_t now_ns)
+/* A look costs as much as there are targets. Where there are thousands, and one of them changes its state all the time,
+ * looks are so far apart that they take a small part of a worker. Meanwhile the bars themselves are seen by every pick,
+ * and a pick that finds nothing looks anew (`needed`). True when it was done. */
+static bool look_anew(struct balancer *b, uint64_t now_ns, bool needed)
 {
     uint32_t epoch = atomic_load_explicit(&b->cluster->epoch, memory_order_acquire);
     bool trial = b->trial_ns && now_ns >= b->trial_ns;
     if (epoch == b->spread.epoch && !trial)
-        return;
+        return false;
+    if (!needed && b->set->count > LOOK_FREELY_MAX && now_ns < b->looked_ns + (uint64_t)b->set->count * LOOK_REST_NS)
+        return false;
     b->spread.epoch = epoch;
+    b->looked_ns = now_ns;
     b->trial_ns = circuits_look(b->set, b->conf, now_ns);
     spread_compute(&b->spread, b->set, b->conf);
+    return true;
 }
 
 /* Why there is nothing, when it is not for want of well targets. */
@@ -160,10 +171,9 @@ int balancer_pick(struct balancer *b, const struct wish *wish, struct target **r
     ENSURE(b->set);
     if (!circuit_admits(b->cluster, b->conf, wish->now_ns, &b->rng))
         return -ERR_BREAKER_OPEN;
-    look_anew(b, wish->now_ns);
+    (void)look_anew(b, wish->now_ns, false);
     struct pick pick = {
         .key = wish->key,
-        .tried = wish->tried && wish->tried->count ? wish->tried : NULL,
         .per_target_max = b->per_target_max,
         .called = wish->called,
         .now_ns = wish->now_ns,
@@ -172,6 +182,8 @@ int balancer_pick(struct balancer *b, const struct wish *wish, struct target **r
     b->lacked = is_full(b) ? LIMIT_REQUESTS : LIMIT_NONE;
     b->lacked_target = NULL;
     const struct target_slot *slot = b->lacked == LIMIT_NONE ? pick_for(b, wish, &pick) : NULL;
+    if (!slot && b->lacked == LIMIT_NONE && look_anew(b, wish->now_ns, true)) /* a panic may have begun */
+        slot = pick_for(b, wish, &pick);
     if (!slot || !seals(b, slot->target, wish->now_ns))
         return refused(b, wish, &pick);
     struct target *target = target_hold(slot->target);
@@ -258,6 +270,7 @@ static inline enum taking take(const struct balancer *b, const struct pick *pick
 
 static inline const struct target_slot *pick_for(struct balancer *b, const struct wish *wish, struct pick *pick)
 {
+    pick->tried = wish->tried && wish->tried->count ? wish->tried : NULL;
     const struct target_slot *slot = wish->sticky ? pick_session(b, wish, pick) : NULL;
     if (!slot && b->lacked == LIMIT_NONE)
         slot = pick_any(b, pick);
@@ -268,12 +281,21 @@ static inline const struct target_slot *pick_for(struct balancer *b, const struc
     return slot;
 }
 
-/* A session stays with its target while that is well, though it may drain or have a weight of 0. When it is full, the
- * session waits for it, if there is a queue. */
+static unsigned ignored_for(const struct balancer *b, const struct target_slot *slot)
+{
+    uint32_t index = (uint32_t)(slot - b->set->slots), group = 0;
+    while (index - b->set->groups[group].first >= b->set->groups[group].count)
+        group++;
+    return b->spread.groups[group].ignored;
+}
+
+/* A session stays with its target while that is well, though it may drain or have a weight of 0, and in a panic while
+ * others in its state are picked. When it is full, the session waits for it, if there is a queue. */
 static const struct target_slot *pick_session(struct balancer *b, const struct wish *wish, const struct pick *pick)
 {
     const struct target_slot *slot = target_set_find_sticky(b->set, wish->sticky);
-    if (!slot || (target_barred(slot->target) & ~(unsigned)(BAR_DRAINING | BAR_UNREADY)))
+    unsigned keeps = BAR_DRAINING | BAR_UNREADY;
+    if (!slot || (target_barred(slot->target) & ~(keeps | ignored_for(b, slot))))
         return NULL;
     if (pick->tried && tried_has(pick->tried, slot->target))
         return NULL;

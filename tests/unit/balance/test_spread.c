@@ -242,6 +242,63 @@ static void a_session_stays_while_its_target_drains_and_moves_when_it_is_down(vo
     balancer_done(&b);
 }
 
+static void a_session_stays_in_a_panic_while_others_like_it_are_picked(void **state)
+{
+    struct balancer b;
+    balancer_of(&b, &algorithm_round_robin, &panics, set_with("000011", NULL), 0);
+    struct target *c = b.set->slots[2].target;
+    for (uint32_t i = 0; i < b.set->count; i++)
+        bar(b.set, i, BAR_UNHEALTHY);
+    for (int i = 0; i < 6; i++)
+        assert_ptr_equal(pick_at(&b, 998, 1), c);
+    bar(b.set, 2, BAR_DISABLED);
+    assert_ptr_not_equal(pick_at(&b, 998, 1), c);
+    unbar(b.set, 2);
+    unbar(b.set, 0);
+    bar(b.set, 2, BAR_EJECTED);
+    unbar(b.set, 1);
+    assert_ptr_not_equal(pick_at(&b, 998, 1), c); /* half of them are well: the panic is over */
+    balancer_done(&b);
+}
+
+enum { MANY = 10000 };
+
+/* A moment that lies so far behind the last look that the next change is looked at. */
+static const uint64_t rest_ns = MANY * 100ull;
+
+static void thousands_of_targets_that_flap_are_not_all_looked_at_for_each_pick(void **state)
+{
+    struct balancer b;
+    balancer_of(&b, &algorithm_random, &panics, set_of(NULL, MANY), 0);
+    assert_non_null(pick_at(&b, 0, rest_ns));
+    bar(b.set, 0, BAR_UNHEALTHY);
+    uint32_t epoch = atomic_load(&b.cluster->epoch);
+    assert_non_null(pick_at(&b, 0, 2 * rest_ns));
+    assert_int_equal(b.spread.epoch, epoch);
+    for (uint32_t i = 1; i < 100; i++) {
+        bar(b.set, i, BAR_UNHEALTHY);
+        const struct target *target = pick_at(&b, 0, 2 * rest_ns + i);
+        assert_non_null(target);
+        assert_int_equal(target_barred(target), 0); /* bars themselves count at once */
+    }
+    assert_int_equal(b.spread.epoch, epoch);
+    assert_non_null(pick_at(&b, 0, 3 * rest_ns));
+    assert_int_equal(b.spread.epoch, epoch + 99);
+    balancer_done(&b);
+}
+
+static void a_panic_among_thousands_is_found_by_the_pick_that_finds_nothing(void **state)
+{
+    struct balancer b;
+    balancer_of(&b, &algorithm_random, &panics, set_of(NULL, MANY), 0);
+    bar(b.set, 0, BAR_UNHEALTHY);
+    assert_non_null(pick_at(&b, 0, rest_ns));
+    for (uint32_t i = 1; i < MANY; i++)
+        bar(b.set, i, BAR_UNHEALTHY);
+    assert_non_null(pick_at(&b, 0, rest_ns + 1));
+    balancer_done(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -257,6 +314,9 @@ int main(void)
         cmocka_unit_test(a_target_that_comes_back_warms_up),
         cmocka_unit_test(targets_that_all_warm_up_share_everything),
         cmocka_unit_test(a_session_stays_while_its_target_drains_and_moves_when_it_is_down),
+        cmocka_unit_test(a_session_stays_in_a_panic_while_others_like_it_are_picked),
+        cmocka_unit_test(thousands_of_targets_that_flap_are_not_all_looked_at_for_each_pick),
+        cmocka_unit_test(a_panic_among_thousands_is_found_by_the_pick_that_finds_nothing),
     };
     return cmocka_run_group_tests_name("spread", tests, NULL, NULL);
 }
