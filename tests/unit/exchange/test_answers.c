@@ -314,9 +314,28 @@ static void a_body_that_the_handler_has_no_use_for_is_not_read(void **state)
     tear_down(&b);
 }
 
+static bool takes_with_settings(const void *data, enum direction direction)
+{
+    return data != NULL;
+}
+
+static void a_body_passes_a_policy_whose_settings_do_not_take_it(void **state)
+{
+    const struct policy_type type = { .name = "seldom",
+                                      .need = { [DIR_RESPONSE] = BODY_STREAM },
+                                      .takes_body = takes_with_settings };
+    struct plan_policy policy = { .type = &type };
+    struct plan plan = { .policies = &policy, .policy_count = 1 };
+    const struct exchange x = { .plan = &plan };
+    assert_true(exchange_body_passes(&x, DIR_RESPONSE));
+    policy.data = &plan;
+    assert_false(exchange_body_passes(&x, DIR_RESPONSE));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_body_passes_a_policy_whose_settings_do_not_take_it),
         cmocka_unit_test(a_body_read_whole_goes_on_through_the_stages_in_front_of_it),
         cmocka_unit_test(two_policies_may_read_the_same_body_whole),
         cmocka_unit_test(a_timeout_is_seen_by_all_policies_whichever_hook_ran_last),
