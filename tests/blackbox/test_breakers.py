@@ -286,6 +286,17 @@ def test_it_serves_for_failed_tries_only_when_asked_to(gateway):
     assert gw.get("/lenient").status == 200
 
 
+def test_who_takes_over_has_tries_of_its_own(gateway, moody):
+    refused, quick = f"127.0.0.1:{ports.free_port()}", {"attempts": 2, "backoff": "0"}
+    spare = moody("spare", mood="close")
+    upstreams = {"app": upstream(refused, retry=quick, fallback={"upstream": "spare", "on": "failure"}), "spare": upstream(spare, retry=quick)}
+    gw = gateway(upstreams=upstreams, routes=[{"proxy": "app"}])
+    assert gw.get("/").status == 502
+    assert spare.moody.served == 2
+    line = gw.line(status=502)
+    assert (line["upstream"], line["tries"], line["retries"]) == ("spare", 4, 2)
+
+
 def test_what_may_not_be_sent_twice_goes_to_no_other_upstream(gateway, moody, origin):
     main, spare = moody("main", mood="close"), origin("spare")
     upstreams = {"app": upstream(main, retry={"attempts": 1}, fallback={"upstream": "spare", "on": "failure"}), "spare": upstream(spare)}

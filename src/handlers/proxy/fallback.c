@@ -38,6 +38,8 @@ static void go_elsewhere(struct attempt *a)
     x->record.upstream = upstream_name(p->proxy->upstream);
     p->session = 0;
     p->insist_fresh = false;
+    p->stale_tries = 0;
+    p->retries_elsewhere = x->record.retries;
     p->hedges = 0;
     a->hedge = false;
     int rc = key_compute(p);

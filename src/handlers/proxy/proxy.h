@@ -114,10 +114,11 @@ struct proxying {
     uint64_t next_ms;     /* the nearest of the attempts' times; 0: none */
     uint8_t under_way;    /* attempts that are not idle */
     uint8_t stale_tries;
-    uint8_t hedges;  /* begun */
-    bool repeats;    /* what has reached a service may be sent again */
-    bool replayable; /* what is taken from the body is kept in `replay` */
-    bool body_lost;  /* something was taken that is not in `replay`: there is no other try */
+    uint8_t retries_elsewhere; /* at upstreams that this one has taken over from */
+    uint8_t hedges;            /* begun */
+    bool repeats;              /* what has reached a service may be sent again */
+    bool replayable;           /* what is taken from the body is kept in `replay` */
+    bool body_lost;            /* something was taken that is not in `replay`: there is no other try */
     bool body_end_taken;
     bool names_target; /* the service's Host is its address: another one in the next try */
     bool counted;      /* upstream_request_begin was called */

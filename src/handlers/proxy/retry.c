@@ -43,16 +43,22 @@ static bool has_gone_stale(const struct stream *stream)
     return stream && stream->reused && !stream->reset_alone;
 }
 
+/* Of the upstream that serves now. */
+static unsigned retries_here(const struct proxying *p)
+{
+    return (unsigned)p->x->record.retries - p->retries_elsewhere;
+}
+
 bool retry_is_left(const struct proxying *p)
 {
     const struct upstream_conf *conf = upstream_settings(p->proxy->upstream);
-    return p->x->record.retries + 1u < (uint64_t)conf->retry.attempts;
+    return retries_here(p) + 1 < (uint64_t)conf->retry.attempts;
 }
 
 uint64_t retry_backoff_ms(struct proxying *p)
 {
     const struct upstream_conf *conf = upstream_settings(p->proxy->upstream);
-    uint64_t ceiling = (uint64_t)conf->retry.backoff_ms << MIN(p->x->record.retries, 16);
+    uint64_t ceiling = (uint64_t)conf->retry.backoff_ms << MIN(retries_here(p), 16u);
     ceiling = MIN(ceiling, (uint64_t)conf->retry.backoff_max_ms);
     return ceiling ? rng_below(&p->x->worker->rng, (uint32_t)ceiling + 1) : 0;
 }
