@@ -311,14 +311,16 @@ def test_bodies_of_one_key_share_the_rate(gateway, origin):
 
 
 def test_a_client_that_goes_away_from_a_paced_body_leaves_nothing(gateway, origin):
-    gw = gateway(upstreams={"app": upstream(origin(script=lambda call: call.answer(200, b"x" * 3000000)))},
-                 routes=[route({"bandwidth": "16KiB"}, answer={"proxy": "app"})])
+    size = {"/": 3000000, "/small": 100000}
+    gw = gateway(upstreams={"app": upstream(origin(script=lambda call: call.answer(200, b"x" * size[call.request.path])))},
+                 routes=[route({"bandwidth": {"response": "64KiB", "burst": "16KiB"}}, answer={"proxy": "app"})])
     for _ in range(5):
         with gw.connect() as wire:
             wire.ask()
             assert wire.response_head().status == 200
             wire.reset()
     gw.lines(5, path="/")
+    assert len(gw.get("/small").body) == 100000  # longer than the others would have waited for their share
 
 
 # ---- reloads and mistakes ----
