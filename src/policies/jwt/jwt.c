@@ -216,7 +216,7 @@ static enum verdict on_request(struct exchange *x, void *state, const void *data
         return NEXT;
     switch (credential_find(jwt, x, &token)) {
     case FOUND_NONE:
-        return jwt->conf->required ? refuse_no_token(jwt, x) : NEXT;
+        return without_token(jwt, x);
     case FOUND_SEVERAL:
         return refuse_doubled(jwt, x);
     case FOUND_NO_MEMORY:

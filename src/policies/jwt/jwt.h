@@ -121,7 +121,8 @@ MUST_USE int credential_strip(const struct jwt *jwt, struct exchange *x);
 
 /* 401, 403 or 503, and why: in words, which go to the access log. */
 enum verdict refuse_fault(const struct jwt *jwt, struct exchange *x, enum jose_fault fault);
-enum verdict refuse_no_token(const struct jwt *jwt, struct exchange *x);
+/* NEXT when it is not required. */
+enum verdict without_token(const struct jwt *jwt, struct exchange *x);
 enum verdict refuse_revoked(const struct jwt *jwt, struct exchange *x);
 enum verdict refuse_doubled(const struct jwt *jwt, struct exchange *x);
 enum verdict refuse_rights(const struct jwt *jwt, struct exchange *x, bool scope);

@@ -39,10 +39,26 @@ enum verdict refuse_fault(const struct jwt *jwt, struct exchange *x, enum jose_f
     return refuse(x, ERR_UNAUTHENTICATED, why, challenge_of(jwt, x, "invalid_token", why));
 }
 
-enum verdict refuse_no_token(const struct jwt *jwt, struct exchange *x)
+/* On as nobody's: a policy behind this one that needs somebody asks for a token with our challenge. */
+static enum verdict go_on(struct exchange *x, struct slice challenge)
 {
+    struct challenge *c = challenge.at ? arena_alloc(x->arena, sizeof(*c)) : NULL;
+    if (!c) {
+        exchange_fail(x, ERR_MEMORY, SLICE_EMPTY);
+        return REPLIED;
+    }
+    *c = (struct challenge){ challenge, x->challenges };
+    x->challenges = c;
+    return NEXT;
+}
+
+enum verdict without_token(const struct jwt *jwt, struct exchange *x)
+{
+    struct slice challenge = arena_printf(x->arena, "Bearer realm=\"%s\"", jwt->conf->realm);
     jwt_count(jwt, x, JWT_NO_TOKEN);
-    return refuse(x, ERR_UNAUTHENTICATED, "no token", arena_printf(x->arena, "Bearer realm=\"%s\"", jwt->conf->realm));
+    if (!jwt->conf->required)
+        return go_on(x, challenge);
+    return refuse(x, ERR_UNAUTHENTICATED, "no token", challenge);
 }
 
 enum verdict refuse_revoked(const struct jwt *jwt, struct exchange *x)
