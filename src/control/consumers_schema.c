@@ -343,7 +343,7 @@ static const struct conf_struct consumer_schema = {
                "    api_keys:\n"
                "      - id: shop-2026\n"
                "        hash: sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\n"
-               "        expires: 2027-01-31\n"
+               "        expires: \"2027-01-31\"\n"
                "    basic: { username: shop, password: \"file:secrets/shop\" }\n"
                "    certificates: [ { san: \"DNS:shop.internal\" } ]\n",
 };

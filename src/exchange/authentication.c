@@ -227,8 +227,11 @@ static enum verdict offer(struct exchange *x, const struct authentication *a)
     struct challenge *c = arena_alloc(x->arena, sizeof(*c));
     if (!c)
         return authentication_fail(x, a, ERR_MEMORY);
-    *c = (struct challenge){ a->challenge, x->challenges };
-    x->challenges = c;
+    *c = (struct challenge){ a->challenge, NULL };
+    struct challenge **end = &x->challenges;
+    while (*end)
+        end = &(*end)->next;
+    *end = c;
     return NEXT;
 }
 

@@ -119,6 +119,15 @@ def test_tokens_of_two_issuers_and_a_key_are_alternatives(composed):
         authority.stop()
 
 
+def test_authorize_asks_for_what_optional_alternatives_would_have_taken(gateway):
+    gw = gateway(consumers=CONSUMERS, routes=[{"match": {"prefix": "/"}, "respond": 204, "policies": [
+        {"any_of": [{"api_key": {"required": False}}, {"basic": {"required": False}}]}, {"authorize": [{"allow": {"groups": ["a"]}}]}]}])
+    response = gw.get("/")
+    assert response.status == 401
+    assert [c.split()[0] for c in response.fields.all("WWW-Authenticate")] == ["ApiKey", "Basic"]
+    assert gw.get("/", fields=[key()]).status == 204 and gw.get("/", fields=[key(SECOND)]).status == 403
+
+
 def test_only_policies_that_say_who_it_is_can_be_composed(tmp_path):
     config = tmp_path / "x.yaml"
 
