@@ -95,6 +95,7 @@ def test_failures_between_successes_make_no_row_but_their_percentage_ejects(thre
     none_failed(ask(gw.port, ALL, clients=CLIENTS, prefix="/later"))
 
 
+@pytest.mark.tsan
 def test_each_return_of_a_target_that_still_fails_costs_one_more_row_and_lasts_longer(three):
     gw, a, b, c = three(how=ERROR, outlier_detection={**EJECT, "base_ejection": "100ms"})
     with Crowd(gw.port, clients=CLIENTS) as seen:
@@ -167,6 +168,7 @@ def test_a_targets_breaker_that_opens_bounds_what_it_gets_to_a_row_and_what_was_
     assert tries_on(gw, a) == len(seen.failed)
 
 
+@pytest.mark.tsan
 def test_a_targets_breaker_lets_one_probe_through_each_time_it_is_half_open_until_it_succeeds(three):
     gw, a, b, c = three(how=ERROR, target_circuit_breaker={**BREAK, "open_for": "100ms", "probes": 1})
     with Crowd(gw.port, clients=CLIENTS) as seen:
