@@ -306,4 +306,5 @@ static void check_upstream(struct conf *conf, const struct conf_node *node, void
     health_check_fits(conf, node, "health_check", upstream->health_check, upstream);
     health_check_fits(conf, node, "readiness_check", upstream->readiness_check, upstream);
     health_check_fits(conf, node, "agent_check", upstream->agent_check, upstream);
+    upstream_check_contradictions(conf, node, upstream);
 }

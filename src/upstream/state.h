@@ -117,6 +117,12 @@ struct target_pool {
 bool upstream_is_host_name(struct slice host);
 extern const struct conf_struct upstream_tls_schema;
 
+/* ---- contradictions.c ---- */
+
+/* Warns of settings that keep each other from having an effect. */
+void upstream_check_contradictions(struct conf *conf, const struct conf_node *node,
+                                   const struct upstream_conf *upstream);
+
 /* ---- upstream.c ---- */
 
 /* A worker begins to share idle connections and permits, or (NULL) ceases to. */

@@ -176,7 +176,7 @@ def test_a_listed_answer_loses_while_another_try_is_open(gateway, origin):
 def test_a_hedge_goes_to_no_target_that_was_tried(gateway, origin):
     script = Slow()
     alone = origin("alone", script=script)
-    gw = start(gateway, alone, hedge={"after": "10ms", "max": 2})
+    gw = start(gateway, alone, hedge={"after": "10ms", "max": 2}).allow("there is one target only", '"hedge": {', " ^")
     with gw.connect() as wire:
         wire.ask("/")
         alone.arrived.get(timeout=10)

@@ -7,6 +7,7 @@ from kit import ports
 from kit.gateway import upstream, wait_until
 
 TOLD = ("is ejected", "is unhealthy")
+ALONE = ("there is one target only", '"outlier_detection": {', " ^")  # as it is printed when the gateway starts
 FAST = {"interval": "200ms", "base_ejection": "1h", "max_ejection": "1h"}
 
 
@@ -87,7 +88,7 @@ def test_only_so_many_are_ejected(gateway, services):
 def test_the_only_target_is_never_ejected(gateway, services):
     (only,) = services(1)
     only.script.status = 500
-    gw = gateway(to=only, upstream_settings={"outlier_detection": {**FAST, "max_ejected": "100%"}})
+    gw = gateway(to=only, upstream_settings={"outlier_detection": {**FAST, "max_ejected": "100%"}}).allow(*ALONE)
     assert statuses(gw, 20) == {500: 20}
     only.script.status = 200
     assert statuses(gw, 5) == {200: 5}
@@ -151,7 +152,7 @@ def test_an_ejection_outlives_a_reload_and_ends_with_its_settings(gateway, servi
 def test_a_target_that_leaves_and_returns_is_not_ejected_any_more(gateway, services):
     bad, good = services(2)
     bad.script.status = 500
-    gw = gateway(to=[bad, good], upstream_settings={"outlier_detection": FAST}).allow(*TOLD)
+    gw = gateway(to=[bad, good], upstream_settings={"outlier_detection": FAST}).allow(*TOLD, *ALONE)
     assert statuses(gw, 20)[500] == 5
     gw.reload({**gw.config, "upstreams": {"app": upstream(good, outlier_detection=FAST)}})
     gw.wait_for_metric(0, "maitred_targets_ejected", upstream="app")

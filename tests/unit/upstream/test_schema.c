@@ -169,6 +169,36 @@ static void weights_of_zero_alone_are_warned_of(void **state)
     assert_null(conf_diagnostics(conf));
 }
 
+/* One warning, at that path, whose message has those words; words NULL: none. */
+static void warns(const char *text, const char *path, const char *words)
+{
+    loads(text);
+    const struct conf_diagnostic *d = conf_diagnostics(conf);
+    if (!words && !d)
+        return;
+    if (!words || !d || d->severity != CONF_WARNING || d->next || strcmp(d->path, path) != 0 ||
+        !strstr(d->message, words)) {
+        conf_print_diagnostics(conf, stderr, true);
+        fail_msg("%s: expected a warning at %s with `%s`", text, path, words ? words : "nothing");
+    }
+}
+
+static void settings_that_can_have_no_effect_are_warned_of(void **state)
+{
+    warns("{ targets: ['10.0.0.1:1'], hedge: 50ms }", "hedge", "one target");
+    warns("{ targets: ['a:1'], hedge: 50ms, outlier_detection: on }", "", NULL); /* a name may have many */
+    warns("{ targets: ['10.0.0.1:1'], outlier_detection: on }", "outlier_detection", "one target");
+    warns("{ targets: ['a:1'], hedge: 60s }", "hedge", "timeouts.response");
+    warns("{ targets: ['a:1'], hedge: 2s, retry: { per_try_timeout: 1s } }", "hedge", "per_try_timeout");
+    warns("{ targets: ['a:1'], hedge: p95, retry: { per_try_timeout: 1s } }", "", NULL);
+    warns("{ targets: ['a:1'], hedge: 90s, timeouts: { response: off } }", "", NULL);
+    warns("{ targets: ['a:1'], circuit_breaker: { latency: 1m } }", "circuit_breaker", "timeouts.response");
+    warns("{ targets: ['a:1'], target_circuit_breaker: { latency: 59s } }", "", NULL);
+    warns("{ targets: ['a:1'], max_requests: 10, max_requests_per_target: 11 }", "max_requests_per_target", "(10)");
+    warns("{ targets: ['a:1'], max_connections: 10, max_connections_per_target: 10 }", "", NULL);
+    warns("{ targets: ['a:1', { address: 'b:1', max_requests: 9 }], max_requests: 8 }", "targets", "together");
+}
+
 static void unknown_algorithms_get_a_suggestion(void **state)
 {
     refuses("{ algorithm: round_robbin, targets: [ 'a:80' ] }", "algorithm", "round_robin");
@@ -267,6 +297,7 @@ int main(void)
         cmocka_unit_test(at_least_one_target_is_required),
         cmocka_unit_test(the_same_target_twice_is_refused_where_it_comes_again),
         cmocka_unit_test(weights_of_zero_alone_are_warned_of),
+        cmocka_unit_test(settings_that_can_have_no_effect_are_warned_of),
         cmocka_unit_test(unknown_algorithms_get_a_suggestion),
         cmocka_unit_test(retries_that_make_no_sense_are_refused),
         cmocka_unit_test(statuses_to_try_again_are_numbers_and_words),
