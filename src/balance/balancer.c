@@ -172,13 +172,14 @@ int balancer_pick(struct balancer *b, const struct wish *wish, struct target **r
     if (!circuit_admits(b->cluster, b->conf, wish->now_ns, &b->rng))
         return -ERR_BREAKER_OPEN;
     (void)look_anew(b, wish->now_ns, false);
-    struct pick pick = {
-        .key = wish->key,
-        .per_target_max = b->per_target_max,
-        .called = wish->called,
-        .now_ns = wish->now_ns,
-        .rng = &b->rng,
-    };
+    struct pick pick; /* what stands in `passed` beyond its count is never looked at, and so not cleared */
+    pick.key = wish->key;
+    pick.passed.count = 0;
+    pick.per_target_max = b->per_target_max;
+    pick.called = wish->called;
+    pick.past_limits = false;
+    pick.now_ns = wish->now_ns;
+    pick.rng = &b->rng;
     b->lacked = is_full(b) ? LIMIT_REQUESTS : LIMIT_NONE;
     b->lacked_target = NULL;
     const struct target_slot *slot = b->lacked == LIMIT_NONE ? pick_for(b, wish, &pick) : NULL;

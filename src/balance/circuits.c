@@ -78,7 +78,7 @@ bool circuit_decides_target(struct target *target, const struct breaker_conf *co
     return admitted;
 }
 
-void circuits_judge(struct target *target, const struct balance_conf *conf, const struct outcome *outcome)
+void circuits_decide(struct target *target, const struct balance_conf *conf, const struct outcome *outcome)
 {
     struct breaker_news news;
     if (conf->circuit_breaker) {

@@ -28,7 +28,12 @@ static inline bool circuit_admits_target(struct target *target, const struct bal
     return !conf->target_circuit_breaker || breaker_state(&target->breaker) == BREAKER_CLOSED ||
            circuit_decides_target(target, conf->target_circuit_breaker, now_ns);
 }
-void circuits_judge(struct target *target, const struct balance_conf *conf, const struct outcome *outcome);
+void circuits_decide(struct target *target, const struct balance_conf *conf, const struct outcome *outcome);
+static inline void circuits_judge(struct target *target, const struct balance_conf *conf, const struct outcome *outcome)
+{
+    if (conf->circuit_breaker || conf->target_circuit_breaker)
+        circuits_decide(target, conf, outcome);
+}
 /* An answer came whole. */
 static inline void circuits_whole(struct target *target, const struct balance_conf *conf)
 {

@@ -126,7 +126,7 @@ void upstream_close(struct upstream_try *try_, enum err err)
 static int pick_and_open(struct upstream_worker *w, const struct upstream_wish *wish, const struct opening *opening,
                          struct upstream_try *ret_try)
 {
-    struct tried passed = { .count = 0 };
+    struct tried passed;
     enum limit lacked = LIMIT_NONE;
     const struct upstream_wait *wait = w->balancer.queues ? wish->wait : NULL;
     struct wish wanted = {
@@ -138,6 +138,7 @@ static int pick_and_open(struct upstream_worker *w, const struct upstream_wish *
         .called = wait && upstream_wait_has_turn(wait),
         .now_ns = w->loop->now_ns,
     };
+    passed.count = 0;
     for (;;) {
         struct target *target;
         int r = balancer_pick(&w->balancer, &wanted, &target);
