@@ -38,6 +38,7 @@ struct pick {
     bool called;               /* it has waited for its turn: lines at targets are not for it */
     bool past_limits;          /* permits do not count: it is only asked for whom there would be one */
     unsigned ignored;          /* bars that do not count: there is a panic */
+    uint32_t ready;            /* weight of the group's targets that may be picked, when all were looked at last */
     uint64_t now_ns;           /* of the loop */
     struct rng *rng;
 };

@@ -330,6 +330,7 @@ static const struct target_slot *pick_in(struct balancer *b, struct pick *pick, 
 {
     const struct target_group *group = &b->set->groups[at];
     pick->ignored = b->spread.groups[at].ignored;
+    pick->ready = spread_ready(&b->spread.groups[at]);
     pick->passed.count = 0;
     for (int races = 0; races < LOST_RACES_MAX;) {
         int index = b->algorithm->pick(b->tables[at], group, pick);

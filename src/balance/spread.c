@@ -66,6 +66,7 @@ static double capacity(double ready, double weight, double overprovision)
 static void give(struct group_spread *spread, double until, enum spread_step step)
 {
     spread->until = (uint32_t)(until * SPREAD_ONE + 0.5);
+    spread->step = step;
     spread->ignored = ignored_in[step];
 }
 

@@ -23,7 +23,8 @@ enum spread_step { SPREAD_CALM, SPREAD_PANIC_FIRST, SPREAD_PANIC_ALL, SPREAD_STE
 
 struct group_spread {
     uint32_t until;               /* this group serves draws below it, and from where the one before ends */
-    unsigned ignored;             /* bars that do not count in it: enum target_bar */
+    enum spread_step step;        /* how much it ignores */
+    unsigned ignored;             /* those bars: enum target_bar */
     uint32_t ready[SPREAD_STEPS]; /* weight of the targets that may be picked, when so much is ignored */
 };
 
@@ -35,6 +36,10 @@ struct spread {
     struct group_spread *groups;
 };
 
+static inline uint32_t spread_ready(const struct group_spread *group)
+{
+    return group->ready[group->step];
+}
 /* Room for the groups of a set. 0 or -ERR_MEMORY. */
 MUST_USE int spread_init(struct spread *spread, const struct target_set *set);
 void spread_done(struct spread *spread);

@@ -16,9 +16,6 @@ struct hash {
     const struct placement *placement;
     const void *table; /* the group's */
     const struct hash_conf *conf;
-    uint32_t epoch;     /* of the cluster, when the weight was summed up */
-    unsigned ignored;   /* bars that did not count then */
-    uint64_t available; /* weight */
 };
 
 static const struct placement *const placements[] = {
@@ -26,20 +23,6 @@ static const struct placement *const placements[] = {
     [HASH_RING] = &placement_ring,
     [HASH_RENDEZVOUS] = &placement_rendezvous,
 };
-
-static struct cluster *cluster_of(const struct target_group *group)
-{
-    return group->slots[0].target->cluster;
-}
-
-static void sum_available(struct hash *hash, const struct target_group *group, unsigned ignored)
-{
-    hash->ignored = ignored;
-    hash->available = 0;
-    for (uint32_t i = 0; i < group->count; i++)
-        if (!(target_barred(group->slots[i].target) & ~ignored))
-            hash->available += group->slots[i].weight;
-}
 
 static void *hash_build(const struct target_group *group, const struct balance_conf *conf, unsigned worker)
 {
@@ -54,9 +37,6 @@ static void *hash_build(const struct target_group *group, const struct balance_c
         mem_free(hash);
         return NULL;
     }
-    if (group->count > 0)
-        hash->epoch = atomic_load_explicit(&cluster_of(group)->epoch, memory_order_acquire);
-    sum_available(hash, group, 0);
     return hash;
 }
 
@@ -68,18 +48,13 @@ static int hash_pick(void *table, const struct target_group *group, const struct
 
 static int bounded_hash_pick(void *table, const struct target_group *group, const struct pick *pick)
 {
-    struct hash *hash = table;
+    const struct hash *hash = table;
     if (group->count == 0)
         return PICK_NONE;
-    const struct cluster *cluster = cluster_of(group);
-    uint32_t epoch = atomic_load_explicit(&cluster->epoch, memory_order_acquire);
-    if (epoch != hash->epoch || pick->ignored != hash->ignored) {
-        hash->epoch = epoch;
-        sum_available(hash, group, pick->ignored);
-    }
+    const struct cluster *cluster = group->slots[0].target->cluster;
     uint64_t in_flight = atomic_load_explicit(&cluster->in_flight, memory_order_relaxed);
     struct load_bound bound = { .load = (uint64_t)hash->conf->bound_percent * (in_flight + 1),
-                                .weight = hash->available * 100 };
+                                .weight = (uint64_t)pick->ready * 100 };
     int index = hash->placement->find(hash->table, group, pick, &bound);
     return index != PICK_NONE ? index : hash_pick(table, group, pick);
 }
