@@ -108,11 +108,11 @@ static bool reads_as(struct slice name, struct slice ours)
     return true;
 }
 
-void authentication_disclaim(struct exchange *x, const struct authentication *a)
+void authentication_disclaim(const struct authentication *a, struct fields *fields)
 {
     if (a->header_count == 0)
         return;
-    FIELDS_FOR_EACH (f, &x->request->fields) {
+    FIELDS_FOR_EACH (f, fields) {
         bool ours = false;
         for (unsigned i = 0; f->id == FIELD_OTHER && !ours && i < a->header_count; i++)
             ours = reads_as(f->name, a->headers[i].name);
@@ -215,7 +215,7 @@ bool exchange_is_preflight(const struct exchange *x)
 
 bool authentication_begin(struct exchange *x, const struct authentication *a)
 {
-    authentication_disclaim(x, a);
+    authentication_disclaim(a, &x->request->fields);
     if (!exchange_is_preflight(x))
         return true;
     count(x, a, OUTCOME_PREFLIGHT);

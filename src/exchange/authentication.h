@@ -86,7 +86,7 @@ MUST_USE int authentication_realm(struct conf *conf, const struct conf_node *nod
 void authentication_unload(struct authentication *a);
 
 /* What clients say under the names of `consumer_headers` is removed. */
-void authentication_disclaim(struct exchange *x, const struct authentication *a);
+void authentication_disclaim(const struct authentication *a, struct fields *fields);
 bool authentication_begin(struct exchange *x, const struct authentication *a);
 /* The identity of a consumer, copied into the exchange's arena; NULL without memory. */
 struct identity *authentication_identity(struct exchange *x, const char *method, const struct consumer *consumer,

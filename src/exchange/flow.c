@@ -229,10 +229,22 @@ static bool request_too_large(struct exchange *x)
     return true;
 }
 
+/* A client's trailers come behind what policies have written into the head; a service may join the two. */
+void flow_disclaim_trailers(struct exchange *x)
+{
+    struct fields *trailers = x->down->in.trailers;
+    for (unsigned i = 0; trailers && i < exchange_policy_count(x); i++) {
+        const struct plan_policy *p = &x->plan->policies[i];
+        if (p->type->disclaim)
+            p->type->disclaim(p->data, trailers);
+    }
+}
+
 void flow_request(struct exchange *x)
 {
     struct stream *down = x->down;
     struct pipe *in = &down->in;
+    flow_disclaim_trailers(x);
     if (in->end == PIPE_ENDED && x->record.request_end_ns == 0)
         x->record.request_end_ns = x->worker->loop.now_ns;
     if (in->end == PIPE_CUT && !x->tunnel) {

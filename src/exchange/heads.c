@@ -73,6 +73,7 @@ static void start_handler(struct exchange *x)
         }
     }
     x->handler_started = true;
+    flow_disclaim_trailers(x);
     handler->start(x, x->handler_state, x->plan->handler_data);
     if (!handler->on_request_body && !x->ended)
         exchange_stop_request(x); /* or its body would stand in the client's way until the answer is out */

@@ -22,6 +22,7 @@
 #include "base/err.h"
 
 struct exchange;
+struct fields;
 struct worker;
 struct conf;
 struct conf_node;
@@ -50,11 +51,11 @@ struct policy_type {
      * can stay in the kernel. */
     bool (*takes_body)(const void *data, enum direction direction);
     /* It says who a request comes from, and may stand in a composition (any_of, all_of). `strip` takes its credential
-     * out of the request, as it does itself when it has accepted one (0 or -ERR_x); `disclaim` takes out the fields
-     * that it alone may write. NULL: there is nothing to take. */
+     * out of the request, as it does itself when it has accepted one (0 or -ERR_x); `disclaim` takes fields out
+     * that it alone may write, of the head and of trailers. NULL: there is nothing to take. */
     bool authenticates;
     int (*strip)(struct exchange *x, const void *data);
-    void (*disclaim)(struct exchange *x, const void *data);
+    void (*disclaim)(const void *data, struct fields *fields);
     /* Control thread: from checked settings (schema's struct, which stays alive) to immutable data. Mistakes go to
      * conf_error at `node`; returns 0 or -1. */
     int (*load)(struct conf *conf, const struct conf_node *node, const void *settings, void **ret_data);

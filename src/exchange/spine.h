@@ -40,6 +40,7 @@ void heads_response(struct exchange *x);
 /* flow.c */
 int flow_add_stage(struct exchange *x, enum direction direction, unsigned policy);
 void flow_drop_stages(struct exchange *x, enum direction direction);
+void flow_disclaim_trailers(struct exchange *x);
 void flow_request(struct exchange *x);
 void flow_response(struct exchange *x);
 /* answer.c: the response cursor starts (again) in front of policy `from`, counting down. */

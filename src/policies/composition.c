@@ -124,11 +124,11 @@ void composition_done(struct exchange *x, const struct composition *c, struct co
     x->inner = outer;
 }
 
-void composition_disclaim(struct exchange *x, const struct composition *c)
+void composition_disclaim(const struct composition *c, struct fields *fields)
 {
     for (unsigned i = 0; i < c->count; i++)
         if (c->v[i].type->disclaim)
-            c->v[i].type->disclaim(x, c->v[i].data);
+            c->v[i].type->disclaim(c->v[i].data, fields);
 }
 
 int composition_strip(struct exchange *x, const struct composition *c)

@@ -55,5 +55,5 @@ enum verdict composition_run(struct exchange *x, const struct composition *c, st
 /* on_done of those that were started. */
 void composition_done(struct exchange *x, const struct composition *c, struct composition_state *state);
 /* What only they may write, and their credentials. */
-void composition_disclaim(struct exchange *x, const struct composition *c);
+void composition_disclaim(const struct composition *c, struct fields *fields);
 MUST_USE int composition_strip(struct exchange *x, const struct composition *c);

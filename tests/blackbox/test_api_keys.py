@@ -72,6 +72,18 @@ def test_what_a_client_claims_to_be_never_reaches_the_service(keyed):
     assert "root" not in str(service.requests[-1].fields)
 
 
+def test_what_a_client_claims_to_be_in_trailers_never_reaches_the_service(keyed):
+    gw, service = keyed({"consumer_headers": {"X-Consumer": "consumer"}})
+    head = f"POST / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nX-Api-Key: {KEY}\r\nTransfer-Encoding: chunked\r\nTrailer: X-Consumer\r\n\r\n"
+    body = "3\r\nabc\r\n0\r\nX-Consumer: root\r\nX-Other: kept\r\n\r\n"
+    for parts in ((head + body,), (head, body), (head, body[:20], body[20:])):
+        with gw.connect() as wire:
+            for part in parts:
+                wire.send(part)
+            assert wire.response("POST").status == 200
+        assert service.requests[-1].trailers == [("X-Other", "kept")] and service.requests[-1].get("X-Consumer") == "shop"
+
+
 def test_an_anonymous_request_goes_on_when_no_key_is_required_but_a_wrong_key_does_not(keyed):
     gw, service = keyed({"required": False})
     assert gw.get("/").status == 200

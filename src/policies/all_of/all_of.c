@@ -155,7 +155,7 @@ static enum verdict on_request(struct exchange *x, void *state, const void *data
     if (!st->begun) {
         st->begun = true;
         st->parts.local = exchange_local(x, &policy_all_of);
-        composition_disclaim(x, c);
+        composition_disclaim(c, &x->request->fields);
         if (exchange_is_preflight(x))
             return composition_strip(x, c) == 0 ? NEXT : fail(x, ERR_MEMORY, NULL);
     }
@@ -212,9 +212,9 @@ static int all_of_strip(struct exchange *x, const void *data)
     return composition_strip(x, data);
 }
 
-static void all_of_disclaim(struct exchange *x, const void *data)
+static void all_of_disclaim(const void *data, struct fields *fields)
 {
-    composition_disclaim(x, data);
+    composition_disclaim(data, fields);
 }
 
 const struct policy_type policy_all_of = {

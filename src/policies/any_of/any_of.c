@@ -158,7 +158,7 @@ static enum verdict on_request(struct exchange *x, void *state, const void *data
         st->begun = true;
         st->access = x->record.access;
         st->parts.local = exchange_local(x, &policy_any_of);
-        composition_disclaim(x, c);
+        composition_disclaim(c, &x->request->fields);
         if (exchange_is_preflight(x)) {
             int rc = composition_strip(x, c);
             return rc == 0 ? NEXT : fail(x, rc);
@@ -215,9 +215,9 @@ static int any_of_strip(struct exchange *x, const void *data)
     return composition_strip(x, data);
 }
 
-static void any_of_disclaim(struct exchange *x, const void *data)
+static void any_of_disclaim(const void *data, struct fields *fields)
 {
-    composition_disclaim(x, data);
+    composition_disclaim(data, fields);
 }
 
 const struct policy_type policy_any_of = {

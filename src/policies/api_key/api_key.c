@@ -135,10 +135,10 @@ static int api_key_strip(struct exchange *x, const void *data)
     return p->shared.forward ? 0 : key_strip(x, &p->place);
 }
 
-static void api_key_disclaim(struct exchange *x, const void *data)
+static void api_key_disclaim(const void *data, struct fields *fields)
 {
     const struct api_key *p = data;
-    authentication_disclaim(x, &p->shared);
+    authentication_disclaim(&p->shared, fields);
 }
 
 static enum verdict on_request(struct exchange *x, void *state, const void *data)

@@ -175,10 +175,10 @@ static int basic_strip(struct exchange *x, const void *data)
     return 0;
 }
 
-static void basic_disclaim(struct exchange *x, const void *data)
+static void basic_disclaim(const void *data, struct fields *fields)
 {
     const struct basic *p = data;
-    authentication_disclaim(x, &p->shared);
+    authentication_disclaim(&p->shared, fields);
 }
 
 static enum verdict on_request(struct exchange *x, void *state, const void *data)

@@ -76,10 +76,10 @@ static const struct consumer *find(const struct consumers *consumers, const stru
     return consumer ? consumer : consumers_find_certificate(consumers, CERTIFICATE_SUBJECT, facts->subject);
 }
 
-static void client_certificate_disclaim(struct exchange *x, const void *data)
+static void client_certificate_disclaim(const void *data, struct fields *fields)
 {
     const struct client_certificate *p = data;
-    authentication_disclaim(x, &p->shared);
+    authentication_disclaim(&p->shared, fields);
 }
 
 static enum verdict on_request(struct exchange *x, void *state, const void *data)

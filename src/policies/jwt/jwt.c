@@ -274,9 +274,10 @@ static int strip(struct exchange *x, const void *data)
     return credential_strip(data, x);
 }
 
-static void disclaim(struct exchange *x, const void *data)
+static void disclaim(const void *data, struct fields *fields)
 {
-    drop_claimed(data, x->request);
+    struct message like = { .fields = *fields }; /* fields are taken out in place */
+    drop_claimed(data, &like);
 }
 
 const struct policy_type policy_jwt = {
