@@ -111,6 +111,12 @@ struct cluster *upstream_cluster(const struct upstream *upstream)
     return upstream->cluster;
 }
 
+uint64_t upstream_targets_again_ms(const struct upstream *upstream, unsigned worker, uint64_t now_ns)
+{
+    const struct upstream_worker *w = upstream->attached[worker];
+    return w && w->balancer.trial_ns > now_ns ? (w->balancer.trial_ns - now_ns + 999999) / 1000000 : 0;
+}
+
 uint64_t upstream_open_again_ms(const struct upstream *upstream, uint64_t now_ns)
 {
     const struct breaker_conf *conf = upstream->conf->balance.circuit_breaker;

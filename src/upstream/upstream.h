@@ -108,6 +108,8 @@ const struct upstream_conf *upstream_settings(const struct upstream *upstream);
 struct cluster *upstream_cluster(const struct upstream *upstream); /* borrowed: what workers share of it */
 /* Until its circuit breaker may let a request through, in milliseconds; 0: now. */
 uint64_t upstream_open_again_ms(const struct upstream *upstream, uint64_t now_ns);
+/* From a worker: until a target whose own circuit is open may be tried again; 0: there is none. */
+uint64_t upstream_targets_again_ms(const struct upstream *upstream, unsigned worker, uint64_t now_ns);
 struct target_set *upstream_targets(const struct upstream *upstream); /* borrowed, control thread */
 /* Control thread: makes `set` (a reference is taken over) the current one, for workers that attach later. Those
  * attached get it by upstream_worker_update on their thread. */

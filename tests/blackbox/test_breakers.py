@@ -228,6 +228,7 @@ def test_with_all_targets_open_there_is_no_target(gateway, moody):
     gw = gateway(to=[a, b], upstream_settings={"target_circuit_breaker": ROW}).allow(*TOLD)
     assert Counter(statuses(gw, 30)) == {500: 10, 503: 20}
     assert gw.line(status=503)["error"]["word"] == "no_target"
+    assert 3500 < int(gw.get("/").get("Retry-After")) <= 3600, "when the first of them is tried again"
 
 
 # ---- fallbacks ----

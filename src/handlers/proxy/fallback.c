@@ -72,6 +72,8 @@ static uint64_t wait_ms_after(const struct proxying *p, enum err err)
 {
     if (err == ERR_BREAKER_OPEN)
         return MAX(upstream_open_again_ms(p->proxy->upstream, p->x->worker->loop.now_ns), (uint64_t)1);
+    if (err == ERR_NO_TARGET)
+        return upstream_targets_again_ms(p->proxy->upstream, p->x->worker->index, p->x->worker->loop.now_ns);
     return err == ERR_UPSTREAM_FULL || err == ERR_QUEUE_FULL || err == ERR_QUEUE_TIMEOUT ? 1000 : 0;
 }
 
