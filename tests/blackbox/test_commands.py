@@ -125,9 +125,17 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
 
 
 def to_json(path):
-    """YAML to JSON by the system's own reader, where there is one."""
+    """YAML to JSON by the system's own reader, where there is one, with YAML 1.2's booleans: `on` is a name."""
     yaml = pytest.importorskip("yaml")
-    return yaml.safe_load(Path(path).read_text())
+
+    class Core(yaml.SafeLoader):
+        pass
+
+    boolean = "tag:yaml.org,2002:bool"
+    Core.yaml_implicit_resolvers = {first: [(tag, shape) for tag, shape in resolvers if tag != boolean]
+                                    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()}
+    Core.add_implicit_resolver(boolean, re.compile(r"^(?:true|false)$"), list("tf"))
+    return yaml.load(Path(path).read_text(), Core)
 
 
 def make_certificates(folder, text):

@@ -52,7 +52,7 @@ static char *put_number(uint64_t number, char *to)
     int at = NUMBER_MAX;
     do
         digits[--at] = (char)('0' + number % 10);
-    while (number /= 10);
+    while ((number /= 10) && at > 0);
     return slice_put(slice_make(digits + at, (size_t)(NUMBER_MAX - at)), to);
 }
 
