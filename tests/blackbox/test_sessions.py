@@ -202,7 +202,7 @@ def test_requests_of_one_key_go_to_one_target(gateway, services, key, field):
     gw = gateway(**keyed(services, key), workers=2)
     placed = {}
     for round in range(3):
-        for user in range(12):
+        for user in range(40):
             with gw.connect() as wire:
                 value = f"user={user}" if field == "Cookie" else f"u {user}"
                 response = wire.get("/", fields=[(field, value)]) if field else wire.get(f"/?x=1&user=u%20{user}")
