@@ -39,7 +39,7 @@ struct gateway {
     struct ground *ground; /* of policies with work in the background */
     struct outliers *outliers;
     struct timer targets_timer; /* armed while the current snapshot waits for its targets to be found */
-    char *config_path; /* NULL: `config_text` is the configuration */
+    char *config_path;          /* NULL: `config_text` is the configuration */
     char *config_text;
     struct timer secured_timer; /* looks at the files of TLS: control/secured.c */
     uint64_t keys_signature;    /* of the files of ticket keys, at the last look */

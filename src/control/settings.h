@@ -69,7 +69,7 @@ struct resolver_conf {
 struct settings {
     int64_t workers; /* 0: one a core */
     const char *user;
-    const char *zone; /* NULL: none */
+    const char *zone;             /* NULL: none */
     struct conf_list listeners;   /* of struct listener_conf */
     struct conf_list upstreams;   /* map to struct upstream_conf */
     struct conf_list policies;    /* of struct conf_choice: on every route, before its own */

@@ -32,7 +32,7 @@ struct snapshot {
     struct conf *conf; /* held */
     struct settings settings;
     struct consumers *consumers; /* whom the workers know while this is in force */
-    struct printed *upstreams; /* in the order of the file */
+    struct printed *upstreams;   /* in the order of the file */
     size_t upstream_count;
     struct secured *secured_listeners, *secured_upstreams; /* one each; control/secured.h */
     struct printed *plans; /* in the order of the routes; then again for each listener with policies of its own */

@@ -109,7 +109,7 @@ struct exchange {
     bool in_run, ended, tunnel, request_stopped, source_cut, body_taken, request_sent;
     uint8_t depth;                   /* a child's: at most CHILD_DEPTH_MAX */
     struct inner *inner;             /* while a policy runs another one; NULL otherwise */
-    struct challenge *challenges; /* of what nobody showed; NULL: none */
+    struct challenge *challenges;    /* of what nobody showed; NULL: none */
     const struct identity *identity; /* NULL: nobody has said who it is (identity.h) */
     struct slice peer;               /* the peer's address as text: what X-Forwarded-For gets */
     uint64_t deadline_ms;            /* of the whole exchange, or of a tunnel's silence; 0 none */

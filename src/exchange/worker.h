@@ -37,8 +37,8 @@ struct worker {
     struct rng rng;
     struct link exchanges; /* every live exchange */
     uint32_t exchange_count;
-    uint32_t connection_count;     /* client connections */
-    struct access_log *access_log; /* NULL when off */
+    uint32_t connection_count;         /* client connections */
+    struct access_log *access_log;     /* NULL when off */
     const struct consumers *consumers; /* of the snapshot in force here; NULL: there are none */
     uint32_t tunnel_count;
     const struct tunnel_series *tunnels; /* NULL: not counted */

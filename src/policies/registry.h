@@ -10,6 +10,6 @@ struct policy_use {
     struct conf_ref set; /* to the list of struct conf_choice */
 };
 
-extern const struct conf_registry policy_registry;       /* in a set */
+extern const struct conf_registry policy_registry;         /* in a set */
 extern const struct conf_registry authentication_registry; /* in any_of and all_of */
-extern const struct conf_registry policy_place_registry; /* everywhere else */
+extern const struct conf_registry policy_place_registry;   /* everywhere else */

@@ -125,8 +125,7 @@ static void proxy_start(struct exchange *x, void *state, const void *data)
     p->x = x;
     p->proxy = data;
     const struct hedge_conf *hedge = upstream_settings(p->proxy->upstream)->hedge;
-    p->repeats =
-        method_is_idempotent(x->request->method) || answer_may_repeat(p) || (hedge && hedge->non_idempotent);
+    p->repeats = method_is_idempotent(x->request->method) || answer_may_repeat(p) || (hedge && hedge->non_idempotent);
     request_init(p);
     attempt_init(&p->first, p);
     x->record.upstream = upstream_name(p->proxy->upstream);
