@@ -35,18 +35,24 @@ enum subject {
     SUBJECT_WEBSOCKET, /* over both versions, on either side */
 };
 
-enum tell { TELL_NOTHING, TELL_COMPLETE, TELL_CUT };
+enum { TOLD_MAX = 16 }; /* more than tries, hedges and replaced connections together */
+
+/* An answer that an origin began. */
+struct told {
+    uint64_t len;
+    int call_status; /* of gRPC */
+    bool whole;      /* and meant to end */
+};
 
 /* What is known of one request, by id. */
 struct ask {
     bool idempotent, is_head, upgrades;
     bool has_body;
-    uint64_t body_len;    /* as the client means to send it */
-    bool body_sent_whole; /* the client has queued all of it */
-    unsigned processed;   /* heads that an origin has read */
-    uint64_t answer_len;  /* of the last answer an origin began */
-    enum tell answer;     /* how the origin ended it */
-    int call_status;      /* of gRPC, as the origin has given it */
+    uint64_t body_len;          /* as the client means to send it */
+    bool body_sent_whole;       /* the client has queued all of it */
+    unsigned processed;         /* heads that an origin has read */
+    struct told told[TOLD_MAX]; /* by origins: with hedges, two may answer */
+    unsigned told_count;
     bool has_deadline;
 };
 
@@ -78,6 +84,9 @@ struct world {
 };
 extern struct world world;
 
+void ask_tell(struct ask *ask, struct told told);
+/* An origin gave this answer whole. */
+bool ask_was_told(const struct ask *ask, uint64_t len, int call_status);
 void world_fail(const char *why, uint32_t id);
 uint8_t world_xor(enum direction direction); /* of all policies together */
 

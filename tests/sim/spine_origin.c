@@ -75,12 +75,11 @@ static uint64_t draw_length(void)
 static void answer_whole(struct origin *o, struct ask *ask)
 {
     char framing[96];
-    uint64_t len = ask->answer_len = draw_length();
-    ask->answer = TELL_COMPLETE;
+    uint64_t len = draw_length();
+    ask_tell(ask, (struct told){ .len = len, .whole = true });
     if (ask->is_head) {
         snprintf(framing, sizeof(framing), "Content-Length: %llu\r\n", (unsigned long long)len);
         send_answer_head(o, framing);
-        ask->answer_len = 0;
     } else if (sim_chance(500)) {
         snprintf(framing, sizeof(framing), "Content-Length: %llu\r\n", (unsigned long long)len);
         send_answer_head(o, framing);
@@ -101,8 +100,7 @@ static void answer_part(struct origin *o, struct ask *ask)
 {
     char framing[96];
     uint64_t len = 10 + sim_pick(100000);
-    ask->answer_len = len;
-    ask->answer = TELL_CUT;
+    ask_tell(ask, (struct told){ .len = len });
     if (sim_chance(500)) {
         snprintf(framing, sizeof(framing), "Content-Length: %llu\r\n", (unsigned long long)len);
         send_answer_head(o, framing);
@@ -134,7 +132,7 @@ static void act(void *arg)
             send_text(o->peer, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n");
         if (ask->upgrades) {
             send_text(o->peer, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n");
-            ask->answer = TELL_COMPLETE;
+            ask_tell(ask, (struct told){ .whole = true });
             o->wire.state = WIRE_TUNNEL;
         } else {
             answer_whole(o, ask);

@@ -37,21 +37,23 @@ static void answer_call(struct h2_stream *s, struct ask *ask, uint64_t len, uint
 {
     char id[16], number[16];
     bool alone = stop_at == UINT64_MAX && sim_chance(200);
-    ask->call_status = sim_chance(700) ? 0 : (int)sim_pick(16);
+    const struct told told = { .len = alone ? 0 : len,
+                               .call_status = sim_chance(700) ? 0 : (int)sim_pick(16),
+                               .whole = stop_at == UINT64_MAX };
+    ask_tell(ask, told);
     snprintf(id, sizeof(id), "%u", s->id);
-    snprintf(number, sizeof(number), "%d", ask->call_status);
+    snprintf(number, sizeof(number), "%d", told.call_status);
     struct h2_field fields[] = { { ":status", "200" },
                                  { "x-from", "origin" },
                                  { "x-id", id },
                                  { "content-type", "application/grpc+proto" },
                                  { "grpc-status", number } };
-    s->send_len = ask->answer_len = alone ? 0 : len;
+    s->send_len = told.len;
     s->stop_at = stop_at;
     s->stop = H2_STOP_WITH_RESET;
     s->dribbles = sim_chance(400);
     s->trailers = true;
-    s->status_to_send = ask->call_status;
-    ask->answer = stop_at == UINT64_MAX ? TELL_COMPLETE : TELL_CUT;
+    s->status_to_send = told.call_status;
     h2_answer(s, fields, ARRAY_LEN(fields) - !alone, !alone);
 }
 
@@ -72,8 +74,7 @@ static void answer(struct h2_stream *s, struct ask *ask, uint64_t len, uint64_t 
     s->stop_at = stop_at;
     s->stop = H2_STOP_WITH_RESET;
     s->trailers = sim_chance(200);
-    ask->answer_len = ask->is_head ? 0 : len;
-    ask->answer = stop_at == UINT64_MAX ? TELL_COMPLETE : TELL_CUT;
+    ask_tell(ask, (struct told){ .len = len, .whole = stop_at == UINT64_MAX });
     h2_answer(s, fields, ARRAY_LEN(fields) - !says_length, !ask->is_head);
 }
 

@@ -37,6 +37,22 @@ static struct {
     bool plan_freed, worker_up, attached, stopped;
 } gateway;
 
+void ask_tell(struct ask *ask, struct told told)
+{
+    ENSURE(ask->told_count < TOLD_MAX);
+    ask->told[ask->told_count++] = told;
+}
+
+bool ask_was_told(const struct ask *ask, uint64_t len, int call_status)
+{
+    for (unsigned i = 0; i < ask->told_count; i++) {
+        const struct told *told = &ask->told[i];
+        if (told->whole && told->call_status == call_status && (ask->is_head || told->len == len))
+            return true;
+    }
+    return false;
+}
+
 void world_fail(const char *why, uint32_t id)
 {
     if (world.failure)
