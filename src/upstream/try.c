@@ -2,6 +2,7 @@
  * One try at a service: a target is picked, a stream opened on it; later the stream goes back and the balancer hears
  * how it went.
  */
+#include "balance/breaker.h"
 #include "base/assert.h"
 #include "net/proxy_header.h"
 #include "upstream/state.h"
@@ -44,11 +45,18 @@ int upstream_open(struct upstream *upstream, unsigned worker, const struct upstr
     return r;
 }
 
+/* An open circuit is said at once: the line will hear of it in its own time. */
+static bool circuit_is_open(const struct upstream_worker *w)
+{
+    const struct breaker_conf *conf = w->upstream->conf->balance.circuit_breaker;
+    return conf && breaker_wait_ms(&w->upstream->cluster->breaker, conf, w->loop->now_ns) > 0;
+}
+
 /* Who waits already is not overtaken. */
 static bool has_to_stand_behind(struct upstream_worker *w, const struct upstream_wish *wish)
 {
     if (!w->balancer.queues || (wish->wait && wish->wait->place) ||
-        !queue_line_has_waiters(&w->upstream->cluster->queue.any))
+        !queue_line_has_waiters(&w->upstream->cluster->queue.any) || circuit_is_open(w))
         return false;
     w->balancer.lacked = LIMIT_REQUESTS;
     w->balancer.lacked_target = NULL;

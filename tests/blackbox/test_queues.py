@@ -360,6 +360,9 @@ def test_a_limit_that_finds_itself_protects_a_service_that_can_do_little_at_once
     settings = {"adaptive_concurrency": {"min": 2, "max": 40, "initial": 30}, "queue": {"timeout": "30s"}}
     gw = gateway(to=origin(script=script), workers=2, upstream_settings=settings)
     assert gw.metric("maitred_upstream_limit", upstream="app", limit="adaptive") == 30
-    assert crowd(gw, clients=40, each=50) == {200: 2000}
+    limits = []
+    while len(limits) < 8 and (not limits or limits[-1] >= 25):  # how soon it finds it depends on the machine
+        assert crowd(gw, clients=40, each=50) == {200: 2000}
+        limits.append(gw.metric("maitred_upstream_limit", upstream="app", limit="adaptive"))
     assert most[0] <= 40
-    assert gw.metric("maitred_upstream_limit", upstream="app", limit="adaptive") < 25
+    assert limits[-1] < 25, limits

@@ -129,6 +129,25 @@ static void who_gives_up_makes_room_in_the_queue(void **state)
         asking_done(&askings[i]);
 }
 
+static void nobody_waits_behind_others_for_an_open_circuit(void **state)
+{
+    static const struct breaker_conf breaker = {
+        .on = true, .consecutive_failures = 1, .open_ms = 60000, .open_max_ms = 60000, .probes = 1
+    };
+    conf.max_requests = 1;
+    conf.balance.circuit_breaker = &breaker;
+    begin();
+    struct asking askings[3];
+    for (unsigned i = 0; i < 3; i++)
+        asking_init(&askings[i]);
+    assert_int_equal(ask(&askings[0], 0), 0);
+    assert_int_equal(ask(&askings[1], 0), UPSTREAM_WAITS);
+    upstream_close(&askings[0].try, ERR_UPSTREAM_RESET);
+    assert_int_equal(ask(&askings[2], 1), -ERR_BREAKER_OPEN);
+    for (unsigned i = 0; i < 3; i++)
+        asking_done(&askings[i]);
+}
+
 static void a_try_that_may_not_wait_hears_so_at_once(void **state)
 {
     conf.max_requests = 1;
@@ -166,11 +185,9 @@ static void another_workers_idle_connection_gives_way_to_who_waits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        test(a_try_that_waits_is_called_and_opens_then),
-        test(a_wait_ends_with_its_time),
-        test(who_gives_up_makes_room_in_the_queue),
-        test(a_try_that_may_not_wait_hears_so_at_once),
-        test(another_workers_idle_connection_gives_way_to_who_waits),
+        test(a_try_that_waits_is_called_and_opens_then), test(a_wait_ends_with_its_time),
+        test(who_gives_up_makes_room_in_the_queue),      test(nobody_waits_behind_others_for_an_open_circuit),
+        test(a_try_that_may_not_wait_hears_so_at_once),  test(another_workers_idle_connection_gives_way_to_who_waits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
