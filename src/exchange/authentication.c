@@ -206,10 +206,22 @@ static enum verdict challenge(struct exchange *x, const struct authentication *a
     return REPLIED;
 }
 
+struct slice authentication_scheme(struct slice *rest)
+{
+    struct slice value = *rest;
+    size_t len = 0;
+    while (len < value.len && value.at[len] != ' ' && value.at[len] != '\t')
+        len++;
+    *rest = slice_trim(slice_make(value.at + len, value.len - len));
+    return slice_make(value.at, len);
+}
+
+/* Fetch 4.8: it carries nothing. What does is a request that only looks like one. */
 bool exchange_is_preflight(const struct exchange *x)
 {
     const struct message *m = x->request;
-    return m->method == METHOD_OPTIONS && fields_find(&m->fields, FIELD_ORIGIN) &&
+    return m->method == METHOD_OPTIONS && m->body_length == BODY_NONE && m->upgrade.len == 0 &&
+           fields_find(&m->fields, FIELD_ORIGIN) &&
            fields_find_name(&m->fields, SLICE("Access-Control-Request-Method"));
 }
 

@@ -102,5 +102,8 @@ enum verdict authentication_refuse(struct exchange *x, const struct authenticati
 enum verdict authentication_fail(struct exchange *x, const struct authentication *a, enum err err);
 /* The first name of the identity that is on the list of revocations: "jti", "sub" or "sid". NULL: none. */
 const char *identity_revoked(const struct exchange *x, const struct identity *identity);
-/* OPTIONS with Origin and Access-Control-Request-Method: browsers send no credential with it. */
+/* The scheme of an Authorization field; the rest is what stands behind it, trimmed. Some services take a tab for the
+ * space, so we do. */
+struct slice authentication_scheme(struct slice *rest);
+/* OPTIONS with Origin and Access-Control-Request-Method and nothing else: browsers send no credential with it. */
 bool exchange_is_preflight(const struct exchange *x);

@@ -299,6 +299,38 @@ def test_in_a_composition_it_is_one_of_several(gateway, origin):
     assert refused.status == 401 and any("the token has expired" in c for c in refused.fields.all("WWW-Authenticate"))
 
 
+@pytest.mark.parametrize("doubled", ["query", "cookie", "schemes"])
+def test_two_tokens_in_one_place_are_refused_whichever_the_service_would_read(guarded, doubled):
+    key = Key()
+    gw, service = guarded({"keys": key_set(key)}, **{"from": [{"header": "Authorization", "scheme": "Bearer"}, {"cookie": "sid"}, {"query": "t"}]}, forward=True)
+    token, forged = key.sign(), Key().sign()
+    target, fields = {"query": (f"/?t={token}&%74={forged}", []),
+                      "cookie": ("/", [("Cookie", f"sid={token}; sid={forged}")]),
+                      "schemes": ("/", [*bearer(token), ("Authorization", "Basic YTpi")])}[doubled]
+    assert gw.get(target, fields=fields).status == 401
+    assert service.requests == []
+
+
+def test_a_tab_behind_the_scheme_hides_no_token(guarded):
+    key = Key()
+    gw, service = guarded({"keys": key_set(key)}, required=False)
+    assert gw.get("/", fields=[("Authorization", f"Bearer\t{key.sign()}x")]).status == 401
+    assert gw.get("/", fields=[("Authorization", f"Bearer\t{key.sign()}")]).status == 200
+    assert "Authorization" not in service.requests[0].fields
+
+
+def test_what_only_looks_like_a_preflight_needs_a_token(guarded):
+    gw, service = guarded({"keys": key_set(Key())})
+    preflight = [("Origin", "https://app.test"), ("Access-Control-Request-Method", "PUT")]
+    with gw.connect() as wire:
+        wire.send(b"OPTIONS /delete HTTP/1.1\r\nHost: a\r\nOrigin: x\r\nAccess-Control-Request-Method: x\r\nContent-Length: 2\r\n\r\nhi")
+        assert wire.response().status == 401
+    assert service.requests == []
+    forged = bearer(Key().sign())
+    assert gw.connect().get("/", fields=[*preflight, *forged], method="OPTIONS").status == 200
+    assert "Authorization" not in service.requests[0].fields
+
+
 def test_preflights_need_no_token(guarded):
     gw, service = guarded({"keys": key_set(Key())})
     preflight = [("Origin", "https://app.test"), ("Access-Control-Request-Method", "PUT")]

@@ -5,6 +5,7 @@
 #include "policies/api_key/place.h"
 
 #include "base/arena.h"
+#include "exchange/authentication.h"
 #include "exchange/exchange.h"
 #include "http/cookie.h"
 #include "http/query.h"
@@ -72,9 +73,9 @@ static unsigned read_authorization(const struct exchange *x, struct slice scheme
             continue;
         struct slice rest = f->value;
         fields++;
-        if (!slice_eq_nocase(slice_cut(&rest, ' '), scheme))
+        if (!slice_eq_nocase(authentication_scheme(&rest), scheme))
             continue;
-        *ret_key = slice_trim(rest.at ? rest : SLICE(""));
+        *ret_key = rest;
         found++;
     }
     return found > 0 ? fields : 0;
@@ -126,7 +127,7 @@ static void strip_authorization(struct exchange *x, struct slice scheme)
 {
     FIELDS_FOR_EACH (f, &x->request->fields) {
         struct slice rest = f->value;
-        if (f->id == FIELD_AUTHORIZATION && slice_eq_nocase(slice_cut(&rest, ' '), scheme))
+        if (f->id == FIELD_AUTHORIZATION && slice_eq_nocase(authentication_scheme(&rest), scheme))
             field_remove(f);
     }
 }

@@ -8,6 +8,7 @@
 
 #include "base/arena.h"
 #include "base/utf8.h"
+#include "exchange/authentication.h"
 #include "exchange/consumers.h"
 #include "http/fields.h"
 
@@ -62,9 +63,9 @@ static bool is_text(struct slice text)
 static bool is_basic(const struct field *f, struct slice *ret_encoded)
 {
     struct slice rest = f->value;
-    if (f->id != FIELD_AUTHORIZATION || !slice_eq_nocase(slice_cut(&rest, ' '), SLICE("Basic")))
+    if (f->id != FIELD_AUTHORIZATION || !slice_eq_nocase(authentication_scheme(&rest), SLICE("Basic")))
         return false;
-    *ret_encoded = rest.at ? slice_trim(rest) : SLICE("");
+    *ret_encoded = rest;
     return true;
 }
 

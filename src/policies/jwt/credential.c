@@ -2,6 +2,7 @@
  * Where the token stands in a request, and taking it out again.
  */
 #include "base/arena.h"
+#include "exchange/authentication.h"
 #include "exchange/exchange.h"
 #include "http/cookie.h"
 #include "http/query.h"
@@ -12,10 +13,10 @@ static struct slice behind_scheme(struct slice value, struct slice scheme)
 {
     if (scheme.len == 0)
         return slice_trim(value);
-    if (value.len <= scheme.len || !slice_eq_nocase(slice_make(value.at, scheme.len), scheme) ||
-        value.at[scheme.len] != ' ')
+    size_t len = value.len;
+    if (!slice_eq_nocase(authentication_scheme(&value), scheme) || len == scheme.len)
         return SLICE_EMPTY;
-    return slice_trim(slice_make(value.at + scheme.len, value.len - scheme.len));
+    return value;
 }
 
 static bool is_of(const struct field *field, const struct place *place)
@@ -27,15 +28,18 @@ static bool is_of(const struct field *field, const struct place *place)
 
 static enum found in_fields(const struct place *place, const struct fields *fields, struct slice *ret_token)
 {
-    unsigned count = 0;
+    unsigned count = 0, all = 0;
     FIELDS_FOR_EACH (field, fields) {
         struct slice token = is_of(field, place) ? behind_scheme(field->value, place->scheme) : SLICE_EMPTY;
+        all += field->id == FIELD_AUTHORIZATION && is_of(field, place);
         if (!token.at)
             continue;
         *ret_token = token;
         count++;
     }
-    return count == 0 ? FOUND_NONE : count == 1 ? FOUND_ONE : FOUND_SEVERAL;
+    if (count == 0)
+        return FOUND_NONE;
+    return count == 1 && all <= 1 ? FOUND_ONE : FOUND_SEVERAL; /* who knows which of them the service would read */
 }
 
 static enum found in_query(const struct place *place, const struct exchange *x, struct slice *ret_token)
@@ -43,7 +47,24 @@ static enum found in_query(const struct place *place, const struct exchange *x, 
     struct slice encoded = query_find(x->request->query, place->query);
     if (!encoded.at)
         return FOUND_NONE;
+    if (query_count(x->request->query, place->query) > 1)
+        return FOUND_SEVERAL;
     return query_decode(x->arena, encoded, ret_token) < 0 ? FOUND_NO_MEMORY : FOUND_ONE;
+}
+
+static enum found in_cookie(const struct place *place, const struct fields *fields, struct slice *ret_token)
+{
+    unsigned count = 0;
+    FIELDS_FOR_EACH (field, fields) {
+        struct slice rest = field->value, name, value;
+        while (field->id == FIELD_COOKIE && cookie_next(&rest, &name, &value)) {
+            if (!slice_eq(name, place->cookie))
+                continue;
+            *ret_token = value;
+            count++;
+        }
+    }
+    return count == 0 ? FOUND_NONE : count == 1 ? FOUND_ONE : FOUND_SEVERAL;
 }
 
 static enum found look(const struct place *place, const struct exchange *x, struct slice *ret_token)
@@ -52,8 +73,7 @@ static enum found look(const struct place *place, const struct exchange *x, stru
         return in_fields(place, &x->request->fields, ret_token);
     if (place->query.at)
         return in_query(place, x, ret_token);
-    *ret_token = cookie_find(&x->request->fields, place->cookie);
-    return ret_token->at ? FOUND_ONE : FOUND_NONE;
+    return in_cookie(place, &x->request->fields, ret_token);
 }
 
 enum found credential_find(const struct jwt *jwt, const struct exchange *x, struct slice *ret_token)

@@ -212,8 +212,10 @@ static enum verdict on_request(struct exchange *x, void *state, const void *data
     const struct jwt *jwt = data;
     struct slice token;
     drop_claimed(jwt, x->request);
+    if (credential_hide(jwt, x) < 0)
+        return fail(x, -ERR_MEMORY);
     if (exchange_is_preflight(x))
-        return NEXT;
+        return credential_strip(jwt, x) < 0 ? fail(x, -ERR_MEMORY) : NEXT;
     switch (credential_find(jwt, x, &token)) {
     case FOUND_NONE:
         return without_token(jwt, x);
@@ -224,8 +226,6 @@ static enum verdict on_request(struct exchange *x, void *state, const void *data
     case FOUND_ONE:
         break;
     }
-    if (credential_hide(jwt, x) < 0)
-        return fail(x, -ERR_MEMORY);
     return authenticate(jwt, x, state, token);
 }
 
