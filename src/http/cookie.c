@@ -53,6 +53,21 @@ struct slice cookie_find(const struct fields *fields, struct slice name)
     return SLICE_EMPTY;
 }
 
+unsigned cookie_count(const struct fields *fields, struct slice name, struct slice *ret_value)
+{
+    unsigned count = 0;
+    FIELDS_FOR_EACH (field, fields) {
+        struct slice rest = field->value, found, value;
+        while (field->id == FIELD_COOKIE && cookie_next(&rest, &found, &value)) {
+            if (!slice_eq(found, name))
+                continue;
+            *ret_value = value;
+            count++;
+        }
+    }
+    return count;
+}
+
 static bool is_named(struct slice pair, struct slice name)
 {
     struct slice found, value;

@@ -17,6 +17,8 @@ struct fields;
 bool cookie_next(struct slice *rest, struct slice *ret_name, struct slice *ret_value);
 /* Over all Cookie fields. at == NULL when there is none of that name. */
 struct slice cookie_find(const struct fields *fields, struct slice name);
+/* How many there are of that name, over all Cookie fields, and the value of the last; untouched when there is none. */
+unsigned cookie_count(const struct fields *fields, struct slice name, struct slice *ret_value);
 /* Takes all cookies of that name out of the fields' values; a field without any other goes. Values are written anew
  * in the arena, never in place. -ERR_MEMORY. */
 MUST_USE int cookie_remove(struct fields *fields, struct arena *arena, struct slice name);

@@ -81,21 +81,6 @@ static unsigned read_authorization(const struct exchange *x, struct slice scheme
     return found > 0 ? fields : 0;
 }
 
-static unsigned read_cookie(const struct exchange *x, struct slice name, struct slice *ret_key)
-{
-    unsigned count = 0;
-    FIELDS_FOR_EACH (f, &x->request->fields) {
-        struct slice rest = f->value, found, value;
-        while (f->id == FIELD_COOKIE && cookie_next(&rest, &found, &value)) {
-            if (slice_eq(found, name)) {
-                *ret_key = value;
-                count++;
-            }
-        }
-    }
-    return count;
-}
-
 int key_read(struct exchange *x, const struct key_place *place, enum key_found *ret_found, struct slice *ret_key)
 {
     unsigned count = 0;
@@ -109,7 +94,7 @@ int key_read(struct exchange *x, const struct key_place *place, enum key_found *
         count = read_authorization(x, place->name, ret_key);
         break;
     case KEY_COOKIE:
-        count = read_cookie(x, place->name, ret_key);
+        count = cookie_count(&x->request->fields, place->name, ret_key);
         break;
     case KEY_QUERY:
         count = query_count(x->request->query, place->name);

@@ -52,18 +52,8 @@ static enum found in_query(const struct place *place, const struct exchange *x, 
     return query_decode(x->arena, encoded, ret_token) < 0 ? FOUND_NO_MEMORY : FOUND_ONE;
 }
 
-static enum found in_cookie(const struct place *place, const struct fields *fields, struct slice *ret_token)
+static enum found found_of(unsigned count)
 {
-    unsigned count = 0;
-    FIELDS_FOR_EACH (field, fields) {
-        struct slice rest = field->value, name, value;
-        while (field->id == FIELD_COOKIE && cookie_next(&rest, &name, &value)) {
-            if (!slice_eq(name, place->cookie))
-                continue;
-            *ret_token = value;
-            count++;
-        }
-    }
     return count == 0 ? FOUND_NONE : count == 1 ? FOUND_ONE : FOUND_SEVERAL;
 }
 
@@ -73,7 +63,7 @@ static enum found look(const struct place *place, const struct exchange *x, stru
         return in_fields(place, &x->request->fields, ret_token);
     if (place->query.at)
         return in_query(place, x, ret_token);
-    return in_cookie(place, &x->request->fields, ret_token);
+    return found_of(cookie_count(&x->request->fields, place->cookie, ret_token));
 }
 
 enum found credential_find(const struct jwt *jwt, const struct exchange *x, struct slice *ret_token)
@@ -96,41 +86,19 @@ static void strip_fields(const struct place *place, struct fields *fields)
     }
 }
 
-/* The query without the parameter; itself when it has none. */
-static int without_param(struct arena *arena, struct slice query, struct slice name, struct slice *ret_query)
-{
-    *ret_query = query;
-    if (!query.at || !query_find(query, name).at)
-        return 0;
-    char *begin = arena_alloc(arena, query.len + 1), *at = begin;
-    if (!begin)
-        return -ERR_MEMORY;
-    struct slice rest = query;
-    while (rest.at) {
-        struct slice piece = slice_cut(&rest, '&');
-        if (query_find(piece, name).at)
-            continue;
-        if (at > begin)
-            *at++ = '&';
-        at = slice_put(piece, at);
-    }
-    *ret_query = slice_make(begin, (size_t)(at - begin));
-    return 0;
-}
-
 int credential_hide(const struct jwt *jwt, struct exchange *x)
 {
     int rc = 0;
     for (unsigned i = 0; rc == 0 && i < jwt->place_count; i++)
         if (jwt->places[i].query.at)
-            rc = without_param(x->arena, x->record.query, jwt->places[i].query, &x->record.query);
+            rc = query_remove(x->arena, x->record.query, jwt->places[i].query, &x->record.query);
     return rc;
 }
 
 static int strip_query(const struct place *place, struct exchange *x)
 {
     struct slice query;
-    int rc = without_param(x->arena, x->request->query, place->query, &query);
+    int rc = query_remove(x->arena, x->request->query, place->query, &query);
     if (rc < 0)
         return rc;
     if (query.len == 0 && x->request->query.len > 0)
