@@ -3,9 +3,11 @@
  */
 #include "balance/breaker_conf.h"
 
+#include "balance/status_range.h"
+
 #include "base/assert.h"
 
-enum { STATUS_MIN = 100, STATUS_MAX = 599, RANGES_MAX = 32, PROBES_MAX = 100 };
+enum { STATUS_MIN = 100, RANGES_MAX = 32, PROBES_MAX = 100 };
 enum { WINDOW_MS_MIN = 1000, OPEN_MS_MIN = 100, HOUR_MS = 3600000 };
 
 static int parse_statuses(struct conf *conf, const struct conf_node *node, void *ret_value);
@@ -39,7 +41,7 @@ static const struct conf_struct latency_schema = {
 static const struct conf_type statuses_type = {
     .kind = CONF_CUSTOM,
     .parse = parse_statuses,
-    .size = sizeof(struct breaker_statuses),
+    .size = sizeof(struct status_range),
     .pattern = "STATUS or FROM-TO",
 };
 
@@ -121,22 +123,7 @@ const struct conf_struct breaker_schema = {
 
 static int parse_statuses(struct conf *conf, const struct conf_node *node, void *ret_value)
 {
-    struct breaker_statuses *statuses = ret_value;
-    struct slice text = node->kind == NODE_SCALAR ? node->text : SLICE_EMPTY, rest = text;
-    struct slice from_text = slice_trim(slice_cut(&rest, '-'));
-    struct slice to_text = rest.at ? slice_trim(rest) : from_text;
-    int64_t from, to;
-    if (!slice_to_u63(from_text, &from) || !slice_to_u63(to_text, &to) || from < STATUS_MIN || to > STATUS_MAX) {
-        conf_error(conf, node, "expected a status from %d to %d, or a range such as `500-599`, got `%.*s`", STATUS_MIN,
-                   STATUS_MAX, SLICE_ARG(text));
-        return -1;
-    }
-    if (from > to) {
-        conf_error(conf, node, "the range `%.*s` is empty: the lower status comes first", SLICE_ARG(text));
-        return -1;
-    }
-    *statuses = (struct breaker_statuses){ (uint16_t)from, (uint16_t)to };
-    return 0;
+    return status_range_parse(conf, node, STATUS_MIN, "500-599", ret_value);
 }
 
 static void check_latency(struct conf *conf, const struct conf_node *node, void *value)
@@ -163,11 +150,5 @@ static void check_breaker(struct conf *conf, const struct conf_node *node, void 
 
 bool breaker_conf_fails(const struct breaker_conf *conf, unsigned status)
 {
-    const struct breaker_statuses *ranges = conf->statuses.items;
-    if (conf->statuses.count == 0)
-        return status >= 500;
-    for (size_t i = 0; i < conf->statuses.count; i++)
-        if (status >= ranges[i].from && status <= ranges[i].to)
-            return true;
-    return false;
+    return conf->statuses.count == 0 ? status >= 500 : status_ranges_have(&conf->statuses, status);
 }

@@ -20,14 +20,10 @@ struct breaker_conf {
     int64_t min_requests;         /* tries in the window, before a share counts */
     int64_t consecutive_failures; /* 0: off */
     struct breaker_latency latency;
-    struct conf_list statuses;    /* that are failures: of struct breaker_statuses */
+    struct conf_list statuses;    /* that are failures: of struct status_range */
     int64_t open_ms, open_max_ms; /* the first time, and the longest */
     int64_t probes;               /* let through at once; so many have to succeed */
     int64_t ramp_ms;              /* 0: all traffic at once */
-};
-
-struct breaker_statuses {
-    uint16_t from, to; /* both included */
 };
 
 extern const struct conf_struct breaker_schema; /* of breaker_conf */

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "balance/health.h"
+#include "balance/status_range.h"
 #include "conf/conf.h"
 #include "net/address.h"
 
@@ -14,10 +15,6 @@ struct upstream_conf;
 /* By what is written when `type` is not: see health_schema.c. */
 enum probe_type { PROBE_UNSAID, PROBE_TCP, PROBE_HTTP, PROBE_GRPC, PROBE_AGENT };
 enum probe_protocol { PROBE_AS_UPSTREAM, PROBE_HTTP1, PROBE_H2 };
-
-struct status_range {
-    uint16_t from, to; /* both included */
-};
 
 enum { EXPECT_BODY_MAX = 1024, GRPC_SERVICE_MAX = 255 };
 

@@ -18,7 +18,6 @@ enum {
     INTERVAL_MIN_MS = 10,
     FAST_DEFAULT_MS = 500, /* or a quarter of the interval, if that is longer */
     STATUS_MIN = 200,
-    STATUS_MAX = 599,
     HEADERS_MAX = 32,
     RANGES_MAX = 32,
 };
@@ -160,22 +159,7 @@ const struct conf_struct health_check_schema = {
 
 static int parse_range(struct conf *conf, const struct conf_node *node, void *ret_value)
 {
-    struct status_range *range = ret_value;
-    struct slice text = node->kind == NODE_SCALAR ? node->text : SLICE_EMPTY, rest = text;
-    struct slice from_text = slice_trim(slice_cut(&rest, '-'));
-    struct slice to_text = rest.at ? slice_trim(rest) : from_text;
-    int64_t from, to;
-    if (!slice_to_u63(from_text, &from) || !slice_to_u63(to_text, &to) || from < STATUS_MIN || to > STATUS_MAX) {
-        conf_error(conf, node, "expected a status from %d to %d, or a range such as `200-299`, got `%.*s`", STATUS_MIN,
-                   STATUS_MAX, SLICE_ARG(text));
-        return -1;
-    }
-    if (from > to) {
-        conf_error(conf, node, "the range `%.*s` is empty: the lower status comes first", SLICE_ARG(text));
-        return -1;
-    }
-    *range = (struct status_range){ (uint16_t)from, (uint16_t)to };
-    return 0;
+    return status_range_parse(conf, node, STATUS_MIN, "200-299", ret_value);
 }
 
 int health_parse_ip(struct conf *conf, const struct conf_node *node, void *ret_value)
@@ -317,13 +301,9 @@ bool health_check_uses_h2(const struct health_check_conf *check, const struct up
 
 bool health_check_expects(const struct health_check_conf *check, unsigned status)
 {
-    const struct status_range *ranges = check->expect_status.items;
     if (check->expect_status.count == 0)
         return status >= 200 && status <= 399;
-    for (size_t i = 0; i < check->expect_status.count; i++)
-        if (status >= ranges[i].from && status <= ranges[i].to)
-            return true;
-    return false;
+    return status_ranges_have(&check->expect_status, status);
 }
 
 static bool has_unix_target(const struct upstream_conf *upstream)

@@ -12,6 +12,7 @@
 
 #include "balance/balance.h"
 #include "balance/breaker.h"
+#include "balance/status_range.h"
 #include "base/assert.h"
 
 enum { BEGIN_MS = 1000000 };
@@ -183,7 +184,7 @@ static void slow_answers_open_it(void **state)
 
 static void statuses_are_failures_as_the_settings_say(void **state)
 {
-    struct breaker_statuses ranges[] = { { 429, 429 }, { 502, 504 } };
+    struct status_range ranges[] = { { 429, 429 }, { 502, 504 } };
     struct breaker_conf conf = {
         .window_ms = 1000, .consecutive_failures = 1, .min_requests = 1, .open_ms = 1000, .probes = 1
     };
