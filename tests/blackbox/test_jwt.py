@@ -305,7 +305,7 @@ def test_two_tokens_in_one_place_are_refused_whichever_the_service_would_read(gu
     gw, service = guarded({"keys": key_set(key)}, **{"from": [{"header": "Authorization", "scheme": "Bearer"}, {"cookie": "sid"}, {"query": "t"}]}, forward=True)
     token, forged = key.sign(), Key().sign()
     target, fields = {"query": (f"/?t={token}&%74={forged}", []),
-                      "cookie": ("/", [("Cookie", f"sid={token}; sid={forged}")]),
+                      "cookie": ("/", [("Cookie", f"sid={forged}; sid={token}")]),
                       "schemes": ("/", [*bearer(token), ("Authorization", "Basic YTpi")])}[doubled]
     assert gw.get(target, fields=fields).status == 401
     assert service.requests == []
